@@ -1,0 +1,123 @@
+package fault
+
+import (
+	"maps"
+	"slices"
+)
+
+// Reason is a stable upper-case word that programs may compare. Reasons are
+// never renamed; the table below generates their documentation.
+type Reason string
+
+// The reasons. Each has one row in the table.
+const (
+	// Publishing.
+	UnknownApplication Reason = "UNKNOWN_APPLICATION"
+	MissingArgument    Reason = "MISSING_ARGUMENT"
+	BadAddress         Reason = "BAD_ADDRESS"
+	BadStreamName      Reason = "BAD_STREAM_NAME"
+	StreamNotFound     Reason = "STREAM_NOT_FOUND"
+	BadToken           Reason = "BAD_TOKEN"
+	WrongPartner       Reason = "WRONG_PARTNER"
+	TooManyAttempts    Reason = "TOO_MANY_ATTEMPTS"
+	StreamBusy         Reason = "STREAM_BUSY"
+	StreamStopped      Reason = "STREAM_STOPPED"
+	TooManyStreams     Reason = "TOO_MANY_STREAMS"
+	UnsupportedCodec   Reason = "UNSUPPORTED_CODEC"
+	UnsupportedLayout  Reason = "UNSUPPORTED_LAYOUT"
+	BadMedia           Reason = "BAD_MEDIA"
+	NoMedia            Reason = "NO_MEDIA"
+	ProtocolError      Reason = "PROTOCOL_ERROR"
+	LimitExceeded      Reason = "LIMIT_EXCEEDED"
+
+	// Ends of a session that was on air.
+	Unpublished       Reason = "UNPUBLISHED"
+	ConnectionLost    Reason = "CONNECTION_LOST"
+	Superseded        Reason = "SUPERSEDED"
+	Idle              Reason = "IDLE"
+	StoppedByOperator Reason = "STOPPED_BY_OPERATOR"
+	StreamDeleted     Reason = "STREAM_DELETED"
+	ServerDraining    Reason = "SERVER_DRAINING"
+
+	// Watching.
+	TooManyViewers Reason = "TOO_MANY_VIEWERS"
+	NotPlayable    Reason = "NOT_PLAYABLE"
+	ReaderTooSlow  Reason = "READER_TOO_SLOW"
+
+	// Control.
+	AlreadyExistsReason Reason = "ALREADY_EXISTS"
+	InvalidField        Reason = "INVALID_FIELD"
+	EtagMismatch        Reason = "ETAG_MISMATCH"
+	ManagedByConfig     Reason = "MANAGED_BY_CONFIGURATION"
+	ManagedByKaltura    Reason = "MANAGED_BY_KALTURA"
+	SessionNotFound     Reason = "SESSION_NOT_FOUND"
+	WatchLost           Reason = "WATCH_LOST"
+	NotAuthenticated    Reason = "NOT_AUTHENTICATED"
+	NotAllowed          Reason = "NOT_ALLOWED"
+	StoreUnavailable    Reason = "STORE_UNAVAILABLE"
+	InternalError       Reason = "INTERNAL"
+)
+
+// Row is what the table knows of a reason.
+type Row struct {
+	Code Code
+	Doc  string // one sentence for the reference page
+}
+
+var table = map[Reason]Row{
+	UnknownApplication: {NotFound, "The RTMP application in the address is not the one this server serves."},
+	MissingArgument:    {InvalidArgument, "An argument the broadcast address needs is missing; the message names it."},
+	BadAddress:         {InvalidArgument, "The broadcast address cannot be read; the message says which part."},
+	BadStreamName:      {InvalidArgument, "The stream name is not <id>_<index>, or does not fit the entry of the address."},
+	StreamNotFound:     {NotFound, "No stream with this id is known."},
+	BadToken:           {Unauthenticated, "The token is not the stream's."},
+	WrongPartner:       {PermissionDenied, "The partner in the address is not the stream's."},
+	TooManyAttempts:    {ResourceExhausted, "Too many wrong tokens from this address for this stream; try later."},
+	StreamBusy:         {AlreadyExists, "Another encoder is publishing this stream name and is alive."},
+	StreamStopped:      {FailedPrecondition, "An operator stopped the stream; it may return when the reconnect window is over."},
+	TooManyStreams:     {ResourceExhausted, "The server carries as many streams as it is allowed to."},
+	UnsupportedCodec:   {InvalidArgument, "The codec cannot be carried by this server."},
+	UnsupportedLayout:  {InvalidArgument, "The tracks of the publication cannot be carried together."},
+	BadMedia:           {InvalidArgument, "The media cannot be read."},
+	NoMedia:            {DeadlineExceeded, "The publisher was let in but sent no media."},
+	ProtocolError:      {InvalidArgument, "The peer broke the protocol."},
+	LimitExceeded:      {ResourceExhausted, "The peer passed a limit of the server; the message names it."},
+
+	Unpublished:       {Unknown, "The publisher ended the publication in good order."},
+	ConnectionLost:    {Unavailable, "The connection broke without a goodbye."},
+	Superseded:        {Aborted, "The publisher was silent and a newcomer with a valid token took its place."},
+	Idle:              {DeadlineExceeded, "No media arrived for limits.idle_timeout."},
+	StoppedByOperator: {Aborted, "The stream or session was stopped through the control API."},
+	StreamDeleted:     {Aborted, "The stream was deleted while it was on air."},
+	ServerDraining:    {Unavailable, "The server is shutting down and takes no new work."},
+
+	TooManyViewers: {ResourceExhausted, "The server serves as many viewers as it is allowed to."},
+	NotPlayable:    {NotFound, "The stream has nothing to play now."},
+	ReaderTooSlow:  {ResourceExhausted, "The reader could not keep up and was disconnected."},
+
+	AlreadyExistsReason: {AlreadyExists, "A resource with this name exists."},
+	InvalidField:        {InvalidArgument, "A field of the request is wrong; metadata names it."},
+	EtagMismatch:        {Aborted, "The resource changed since it was read; read it again."},
+	ManagedByConfig:     {FailedPrecondition, "The stream is declared in the configuration and is changed there."},
+	ManagedByKaltura:    {FailedPrecondition, "The stream is managed by the Kaltura backend."},
+	SessionNotFound:     {NotFound, "No session with this id is known."},
+	WatchLost:           {Aborted, "The watcher fell behind or its resume token is too old; list again."},
+	NotAuthenticated:    {Unauthenticated, "The call carries no valid credential."},
+	NotAllowed:          {PermissionDenied, "The caller's role does not allow the call."},
+	StoreUnavailable:    {Unavailable, "The durable store did not answer; try again."},
+	InternalError:       {Internal, "The server met an error of its own."},
+}
+
+// Code is the class the table gives the reason; Internal for unknown reasons.
+func (r Reason) Code() Code {
+	if row, ok := table[r]; ok {
+		return row.Code
+	}
+	return Internal
+}
+
+// Doc is the reason's sentence in the reference; "" for unknown reasons.
+func (r Reason) Doc() string { return table[r].Doc }
+
+// Reasons lists every reason in alphabetical order.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(table)) }
