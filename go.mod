@@ -1,6 +1,6 @@
 module github.com/klive-media/klive
 
-go 1.26.0
+go 1.26.8
 
 require (
 	github.com/Eyevinn/hls-m3u8 v0.6.0 // indirect
