@@ -1,0 +1,25 @@
+package auth
+
+import "context"
+
+// PlayRequest is a viewer who wants to watch.
+type PlayRequest struct {
+	Stream string // the stream's id
+	Remote string // the viewer's address: IP and port
+	Header string // the Authorization header, may be empty
+}
+
+// Playback says who may watch. It is asked once for each playlist request or
+// WHEP offer and must answer from memory.
+type Playback interface {
+	// MayPlay returns nil, or a *fault.Error that says why not.
+	MayPlay(ctx context.Context, r PlayRequest) error
+}
+
+// OpenPlayback lets everybody watch.
+type OpenPlayback struct{}
+
+var _ Playback = OpenPlayback{}
+
+// MayPlay returns nil.
+func (OpenPlayback) MayPlay(context.Context, PlayRequest) error { return nil }
