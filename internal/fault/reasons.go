@@ -54,6 +54,10 @@ const (
 	WatchLost           Reason = "WATCH_LOST"
 	NotAuthenticated    Reason = "NOT_AUTHENTICATED"
 	NotAllowed          Reason = "NOT_ALLOWED"
+	UnknownMethod       Reason = "UNKNOWN_METHOD"
+	CallTimedOut        Reason = "CALL_TIMED_OUT"
+	CallCancelled       Reason = "CALL_CANCELLED"
+	ForeignOrigin       Reason = "FOREIGN_ORIGIN"
 	StoreUnavailable    Reason = "STORE_UNAVAILABLE"
 	InternalError       Reason = "INTERNAL"
 )
@@ -104,6 +108,10 @@ var table = map[Reason]Row{
 	WatchLost:           {Aborted, "The watcher fell behind or its resume token is too old; list again."},
 	NotAuthenticated:    {Unauthenticated, "The call carries no valid credential."},
 	NotAllowed:          {PermissionDenied, "The caller's role does not allow the call."},
+	UnknownMethod:       {NotFound, "The API has no such method or path."},
+	CallTimedOut:        {DeadlineExceeded, "The call took longer than its deadline."},
+	CallCancelled:       {Unknown, "The caller gave the call up."},
+	ForeignOrigin:       {PermissionDenied, "The request comes from a web page or host name the control listener does not answer."},
 	StoreUnavailable:    {Unavailable, "The durable store did not answer; try again."},
 	InternalError:       {Internal, "The server met an error of its own."},
 }
