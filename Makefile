@@ -133,6 +133,6 @@ $(PROTOS): scripts/protos go.mod $(NPM_TOOLS)
 
 $(GOLANGCI):
 	@echo "lint: building golangci-lint $(GOLANGCI_VERSION) into bin/ (once, about 3 minutes)"
-	@mkdir -p bin/.lint && GOBIN=$(CURDIR)/bin/.lint GOFLAGS=-mod=mod nice go install \
+	@mkdir -p bin/.lint && GOBIN=$(CURDIR)/bin/.lint nice go install \
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/.lint/golangci-lint $@ && rmdir bin/.lint
