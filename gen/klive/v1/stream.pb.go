@@ -125,7 +125,7 @@ type Stream struct {
 	Etag string `protobuf:"bytes,14,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The publishing token. Set only in the responses of CreateStream and
 	// RotateStreamToken; never in Get, List or Watch.
-	Token         string `protobuf:"bytes,15,opt,name=token,proto3" json:"token,omitempty"`
+	Token         *string `protobuf:"bytes,15,opt,name=token,proto3,oneof" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,8 +259,8 @@ func (x *Stream) GetEtag() string {
 }
 
 func (x *Stream) GetToken() string {
-	if x != nil {
-		return x.Token
+	if x != nil && x.Token != nil {
+		return *x.Token
 	}
 	return ""
 }
@@ -1195,7 +1195,7 @@ var File_klive_v1_stream_proto protoreflect.FileDescriptor
 
 const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\xfa\x05\n" +
+	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\x89\x06\n" +
 	"\x06Stream\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12&\n" +
@@ -1216,12 +1216,13 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x17\n" +
-	"\x04etag\x18\x0e \x01(\tB\x03\xe0A\x01R\x04etag\x12\x19\n" +
-	"\x05token\x18\x0f \x01(\tB\x03\xe0A\x03R\x05token\x1a9\n" +
+	"\x04etag\x18\x0e \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
+	"\x05token\x18\x0f \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01::\xeaA7\n" +
-	"\x12klive.media/Stream\x12\x10streams/{stream}*\astreams2\x06stream\"\xe0\x02\n" +
+	"\x12klive.media/Stream\x12\x10streams/{stream}*\astreams2\x06streamB\b\n" +
+	"\x06_token\"\xe0\x02\n" +
 	"\tBroadcast\x12!\n" +
 	"\fserver_index\x18\x01 \x01(\x05R\vserverIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12.\n" +
@@ -1399,6 +1400,7 @@ func file_klive_v1_stream_proto_init() {
 	}
 	file_klive_v1_media_proto_init()
 	file_klive_v1_watch_proto_init()
+	file_klive_v1_stream_proto_msgTypes[0].OneofWrappers = []any{}
 	file_klive_v1_stream_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchStreamsResponse_Stream)(nil),
 		(*WatchStreamsResponse_Deleted)(nil),

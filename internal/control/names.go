@@ -1,0 +1,75 @@
+package control
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/klive-media/klive/internal/fault"
+)
+
+// Resource names (AIP-122).
+const (
+	streamsCollection  = "streams/"
+	sessionsCollection = "/sessions/"
+	nodeName           = "node"
+	anyStream          = "-" // AIP-159: all parents
+)
+
+// resourceID is what may stand between the slashes of a resource name: wider
+// than any stream's grammar, which is the catalog's business, narrow enough to
+// need no escapes. `*` stands in the ids of templates.
+var resourceID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._~*-]{0,127}$`)
+
+func streamName(stream string) string { return streamsCollection + stream }
+
+func sessionName(stream, session string) string {
+	return streamsCollection + stream + sessionsCollection + session
+}
+
+// parseStreamName reads `streams/{stream}`.
+func parseStreamName(field, name string) (string, error) {
+	stream, ok := strings.CutPrefix(name, streamsCollection)
+	if !ok || !resourceID.MatchString(stream) {
+		return "", badName(field, name, "streams/{stream}")
+	}
+	return stream, nil
+}
+
+// parseParent reads `streams/{stream}`; "" stands for `streams/-`.
+func parseParent(name string) (string, error) {
+	if name == streamsCollection+anyStream {
+		return "", nil
+	}
+	return parseStreamName("parent", name)
+}
+
+// parseSessionName reads `streams/{stream}/sessions/{session}`.
+func parseSessionName(name string) (stream, session string, err error) {
+	rest, ok := strings.CutPrefix(name, streamsCollection)
+	stream, session, cut := strings.Cut(rest, sessionsCollection)
+	if !ok || !cut || !resourceID.MatchString(stream) || !resourceID.MatchString(session) {
+		return "", "", badName("name", name, "streams/{stream}/sessions/{session}")
+	}
+	return stream, session, nil
+}
+
+// checkNodeName accepts `node` and the empty name.
+func checkNodeName(name string) error {
+	if name != "" && name != nodeName {
+		return badName("name", name, nodeName)
+	}
+	return nil
+}
+
+func badName(field, name, pattern string) error {
+	return fault.New(fault.InvalidField, "%s is %q; it must look like %s", field, shorten(name), pattern).With("field", field)
+}
+
+// shorten keeps what a caller sent from filling a message or a log line.
+func shorten(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
