@@ -1,0 +1,71 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"github.com/klive-media/klive/internal/ingest"
+)
+
+// Authority knows which streams there are and who may publish them. It is
+// implemented by the catalog; exactly one is chosen in app. Errors are
+// *fault.Error.
+type Authority interface {
+	// Authenticate decides about a publisher. The request's stream may be one
+	// that the authority makes on the fly (a template).
+	Authenticate(ctx context.Context, r ingest.Request) (Grant, error)
+}
+
+// Grant is what a publisher was granted.
+type Grant struct {
+	Stream      string // stream id
+	Index       int    // ingest index
+	ServerIndex int
+	Partner     int // 0: none
+}
+
+// Entry is a stream as its authority keeps it; it never holds a token.
+type Entry struct {
+	ID          string
+	DisplayName string
+	Partner     int // 0: none
+	Labels      map[string]string
+	// Origin says where the entry comes from; only API entries can be changed
+	// through the API.
+	Origin         Origin
+	Created        time.Time
+	Updated        time.Time
+	TokenUpdatedAt time.Time
+	// Revision changes with every change; it makes the etag. 0 for declared
+	// entries.
+	Revision uint64
+}
+
+// Origin is where an Entry comes from.
+type Origin uint8
+
+// The origins.
+const (
+	FromAPI      Origin = iota + 1 // created through the API, or at the first start
+	FromConfig                     // declared in the configuration
+	FromTemplate                   // made from a declared template such as "event-*" by its first publisher
+)
+
+// Entries is how the control API reaches the authority's streams. Every error
+// is a *fault.Error; entries that are not FromAPI refuse changes with
+// fault.ManagedByConfig.
+type Entries interface {
+	List(ctx context.Context) ([]Entry, error) // ordered by ID
+	Get(ctx context.Context, id string) (Entry, error)
+	// Create makes a stream. An empty token asks for a random one. It returns
+	// the token, which no later Get shows.
+	Create(ctx context.Context, e Entry, token string) (Entry, string, error)
+	// Update replaces DisplayName, Partner and Labels. revision 0 does not check.
+	Update(ctx context.Context, e Entry, revision uint64) (Entry, error)
+	Delete(ctx context.Context, id string, revision uint64) error
+	RotateToken(ctx context.Context, id string) (Entry, string, error)
+	// Token is for publish addresses only.
+	Token(ctx context.Context, id string) (string, error)
+	// Changed is closed at the next change of any entry.
+	Changed() <-chan struct{}
+}

@@ -1,0 +1,122 @@
+package stream
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/media"
+)
+
+// Status is a snapshot of a stream that is, or lately was, on air. Snapshots
+// are immutable.
+type Status struct {
+	Stream string
+	// State is the furthest of the stream's living broadcasts and sessions; when
+	// none lives, that of the broadcast that ended last.
+	State      State
+	Broadcasts []BroadcastStatus // by server index; at most one each
+	// Version grows with every change of this stream within a server run.
+	Version uint64
+}
+
+// BroadcastStatus is a snapshot of one broadcast.
+type BroadcastStatus struct {
+	ID          string
+	ServerIndex int
+	State       State
+	Start       time.Time // wall clock of stream time 0
+	End         time.Time // zero while it lives
+	// ReconnectDeadline is set while no publisher is there: until then one may
+	// come back and continue.
+	ReconnectDeadline time.Time
+	Renditions        []RenditionStatus // by ingest index
+	Discontinuities   uint64
+}
+
+// RenditionStatus is a snapshot of one rendition of a broadcast.
+type RenditionStatus struct {
+	ID       string // ingest index in decimal
+	Tracks   []*media.Track
+	Playable bool
+	// Session is the session that feeds it, "" when none does now.
+	Session string
+	// LogBytes and LogSpan are what its packet log holds; LogLaps counts readers
+	// that were lapped.
+	LogBytes int64
+	LogSpan  time.Duration
+	LogLaps  uint64
+}
+
+// SessionStatus is a snapshot of one session.
+type SessionStatus struct {
+	ID          string // unique for good
+	Stream      string
+	Broadcast   string // broadcast id; "" before the first announcement
+	Index       int    // ingest index
+	ServerIndex int
+	Protocol    string
+	Remote      netip.AddrPort
+	Encoder     string
+	State       State
+	// Reason and Message say why the session ended; "" while it lives.
+	Reason  fault.Reason
+	Message string
+	Start   time.Time
+	End     time.Time // zero while it lives
+	Tracks  []*media.Track
+
+	Bytes           uint64 // media payload
+	WireBytes       uint64
+	Packets         uint64
+	Bitrate         int // bit/s of media over the last seconds
+	Discontinuities uint64
+	TimeRepairs     uint64
+	BadMessages     uint64
+	// Offset is how far the session's wire clock was moved to join the stream's
+	// timeline; OffsetMethod says by what: "first", "wire-clock", "wall-clock".
+	Offset       time.Duration
+	OffsetMethod string
+	LastMedia    time.Time
+}
+
+// Event is one line of the event log.
+type Event struct {
+	// Sequence is the resume token's number; it never repeats, also across
+	// restarts of the server. 0 until the event is stored.
+	Sequence uint64            `json:"-"`
+	Time     time.Time         `json:"time"`
+	Type     EventType         `json:"type"`
+	Stream   string            `json:"stream,omitempty"`
+	Session  string            `json:"session,omitempty"`
+	Reason   fault.Reason      `json:"reason,omitempty"`
+	Message  string            `json:"message,omitempty"`
+	Facts    map[string]string `json:"facts,omitempty"`
+}
+
+// EventType is what an event tells.
+type EventType string
+
+// The types of events.
+const (
+	StreamCreated     EventType = "STREAM_CREATED"
+	StreamUpdated     EventType = "STREAM_UPDATED"
+	StreamDeleted     EventType = "STREAM_DELETED"
+	TokenRotated      EventType = "TOKEN_ROTATED"
+	AddressesShown    EventType = "PUBLISH_ADDRESSES_SHOWN"
+	PublishRefused    EventType = "PUBLISH_REFUSED"
+	SessionStarted    EventType = "SESSION_STARTED"
+	SessionEnded      EventType = "SESSION_ENDED"
+	BroadcastStarted  EventType = "BROADCAST_STARTED"
+	BroadcastPlayable EventType = "BROADCAST_PLAYABLE"
+	BroadcastDark     EventType = "BROADCAST_NOT_PLAYABLE"
+	BroadcastWaiting  EventType = "BROADCAST_WAITING" // for a reconnect
+	BroadcastResumed  EventType = "BROADCAST_RESUMED"
+	BroadcastEnded    EventType = "BROADCAST_ENDED"
+	TimelineRepaired  EventType = "TIMELINE_REPAIRED"
+	OffsetFound       EventType = "RENDITION_OFFSET" // above one frame
+	MediaGap          EventType = "MEDIA_GAP"
+	CutForced         EventType = "CUT_WITHOUT_KEY_FRAME"
+	DiskRefused       EventType = "DISK_WRITE_FAILED"
+	NodeDraining      EventType = "NODE_DRAINING"
+)
