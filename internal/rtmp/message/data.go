@@ -39,11 +39,11 @@ func ParseData(m *Message) (Data, error) {
 	if name == setDataFrame || name == clearDataFrame {
 		d.Clear = name == clearDataFrame
 		d.Body = rest
-		if d.Name, rest, err = dataName(rest); err != nil {
+		if d.Name, _, err = dataName(rest); err != nil {
 			return Data{}, err
 		}
 	}
-	if err := amf.Valid(rest); err != nil {
+	if err := amf.Valid(d.Body); err != nil {
 		return Data{}, err
 	}
 	return d, nil
