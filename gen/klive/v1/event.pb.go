@@ -37,36 +37,40 @@ const (
 	EventType_EVENT_TYPE_STREAM_UPDATED EventType = 2
 	// A stream was deleted.
 	EventType_EVENT_TYPE_STREAM_DELETED EventType = 3
-	// A stream was stopped by an operator.
-	EventType_EVENT_TYPE_STREAM_STOPPED EventType = 4
 	// A publishing token was replaced.
-	EventType_EVENT_TYPE_TOKEN_ROTATED EventType = 5
+	EventType_EVENT_TYPE_TOKEN_ROTATED EventType = 4
 	// Publishing addresses, token included, were shown to an administrator.
-	EventType_EVENT_TYPE_TOKEN_ISSUED EventType = 6
-	// A publisher was accepted.
-	EventType_EVENT_TYPE_SESSION_OPENED EventType = 7
-	// A session ended; the reason says why.
-	EventType_EVENT_TYPE_SESSION_CLOSED EventType = 8
+	EventType_EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN EventType = 5
 	// A publisher was refused; the reason says why.
-	EventType_EVENT_TYPE_PUBLISH_REFUSED EventType = 9
+	EventType_EVENT_TYPE_PUBLISH_REFUSED EventType = 6
+	// A publisher was let in.
+	EventType_EVENT_TYPE_SESSION_STARTED EventType = 7
+	// A session ended; the reason says why.
+	EventType_EVENT_TYPE_SESSION_ENDED EventType = 8
 	// A broadcast began.
-	EventType_EVENT_TYPE_BROADCAST_STARTED EventType = 10
+	EventType_EVENT_TYPE_BROADCAST_STARTED EventType = 9
+	// A broadcast can be played.
+	EventType_EVENT_TYPE_BROADCAST_PLAYABLE EventType = 10
+	// A broadcast has nothing left that can be played.
+	EventType_EVENT_TYPE_BROADCAST_NOT_PLAYABLE EventType = 11
+	// The publishers of a broadcast are gone; it waits for their return.
+	EventType_EVENT_TYPE_BROADCAST_WAITING EventType = 12
+	// A publisher came back in time and continues the broadcast.
+	EventType_EVENT_TYPE_BROADCAST_RESUMED EventType = 13
 	// A broadcast ended.
-	EventType_EVENT_TYPE_BROADCAST_ENDED EventType = 11
-	// The state of a broadcast changed.
-	EventType_EVENT_TYPE_STATE_CHANGED EventType = 12
-	// The tracks or renditions of a broadcast changed.
-	EventType_EVENT_TYPE_TRACKS_CHANGED EventType = 13
-	// The timeline was broken and joined again.
-	EventType_EVENT_TYPE_DISCONTINUITY EventType = 14
-	// Media is missing from the stream.
-	EventType_EVENT_TYPE_GAP EventType = 15
-	// No key frame came in time and a segment was cut without one.
-	EventType_EVENT_TYPE_CUT_WITHOUT_KEY_FRAME EventType = 16
+	EventType_EVENT_TYPE_BROADCAST_ENDED EventType = 14
+	// The time stamps of a session jumped and were repaired.
+	EventType_EVENT_TYPE_TIMELINE_REPAIRED EventType = 15
 	// The parallel sessions of an encoder are more than a frame apart.
-	EventType_EVENT_TYPE_TIME_OFFSET EventType = 17
+	EventType_EVENT_TYPE_RENDITION_OFFSET EventType = 16
+	// Media is missing from a broadcast.
+	EventType_EVENT_TYPE_MEDIA_GAP EventType = 17
+	// No key frame came in time and a segment was cut without one.
+	EventType_EVENT_TYPE_CUT_WITHOUT_KEY_FRAME EventType = 18
+	// A segment could not be written to the disk.
+	EventType_EVENT_TYPE_DISK_WRITE_FAILED EventType = 19
 	// The node began to drain.
-	EventType_EVENT_TYPE_NODE_DRAINING EventType = 18
+	EventType_EVENT_TYPE_NODE_DRAINING EventType = 20
 )
 
 // Enum value maps for EventType.
@@ -76,42 +80,46 @@ var (
 		1:  "EVENT_TYPE_STREAM_CREATED",
 		2:  "EVENT_TYPE_STREAM_UPDATED",
 		3:  "EVENT_TYPE_STREAM_DELETED",
-		4:  "EVENT_TYPE_STREAM_STOPPED",
-		5:  "EVENT_TYPE_TOKEN_ROTATED",
-		6:  "EVENT_TYPE_TOKEN_ISSUED",
-		7:  "EVENT_TYPE_SESSION_OPENED",
-		8:  "EVENT_TYPE_SESSION_CLOSED",
-		9:  "EVENT_TYPE_PUBLISH_REFUSED",
-		10: "EVENT_TYPE_BROADCAST_STARTED",
-		11: "EVENT_TYPE_BROADCAST_ENDED",
-		12: "EVENT_TYPE_STATE_CHANGED",
-		13: "EVENT_TYPE_TRACKS_CHANGED",
-		14: "EVENT_TYPE_DISCONTINUITY",
-		15: "EVENT_TYPE_GAP",
-		16: "EVENT_TYPE_CUT_WITHOUT_KEY_FRAME",
-		17: "EVENT_TYPE_TIME_OFFSET",
-		18: "EVENT_TYPE_NODE_DRAINING",
+		4:  "EVENT_TYPE_TOKEN_ROTATED",
+		5:  "EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN",
+		6:  "EVENT_TYPE_PUBLISH_REFUSED",
+		7:  "EVENT_TYPE_SESSION_STARTED",
+		8:  "EVENT_TYPE_SESSION_ENDED",
+		9:  "EVENT_TYPE_BROADCAST_STARTED",
+		10: "EVENT_TYPE_BROADCAST_PLAYABLE",
+		11: "EVENT_TYPE_BROADCAST_NOT_PLAYABLE",
+		12: "EVENT_TYPE_BROADCAST_WAITING",
+		13: "EVENT_TYPE_BROADCAST_RESUMED",
+		14: "EVENT_TYPE_BROADCAST_ENDED",
+		15: "EVENT_TYPE_TIMELINE_REPAIRED",
+		16: "EVENT_TYPE_RENDITION_OFFSET",
+		17: "EVENT_TYPE_MEDIA_GAP",
+		18: "EVENT_TYPE_CUT_WITHOUT_KEY_FRAME",
+		19: "EVENT_TYPE_DISK_WRITE_FAILED",
+		20: "EVENT_TYPE_NODE_DRAINING",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":           0,
-		"EVENT_TYPE_STREAM_CREATED":        1,
-		"EVENT_TYPE_STREAM_UPDATED":        2,
-		"EVENT_TYPE_STREAM_DELETED":        3,
-		"EVENT_TYPE_STREAM_STOPPED":        4,
-		"EVENT_TYPE_TOKEN_ROTATED":         5,
-		"EVENT_TYPE_TOKEN_ISSUED":          6,
-		"EVENT_TYPE_SESSION_OPENED":        7,
-		"EVENT_TYPE_SESSION_CLOSED":        8,
-		"EVENT_TYPE_PUBLISH_REFUSED":       9,
-		"EVENT_TYPE_BROADCAST_STARTED":     10,
-		"EVENT_TYPE_BROADCAST_ENDED":       11,
-		"EVENT_TYPE_STATE_CHANGED":         12,
-		"EVENT_TYPE_TRACKS_CHANGED":        13,
-		"EVENT_TYPE_DISCONTINUITY":         14,
-		"EVENT_TYPE_GAP":                   15,
-		"EVENT_TYPE_CUT_WITHOUT_KEY_FRAME": 16,
-		"EVENT_TYPE_TIME_OFFSET":           17,
-		"EVENT_TYPE_NODE_DRAINING":         18,
+		"EVENT_TYPE_UNSPECIFIED":             0,
+		"EVENT_TYPE_STREAM_CREATED":          1,
+		"EVENT_TYPE_STREAM_UPDATED":          2,
+		"EVENT_TYPE_STREAM_DELETED":          3,
+		"EVENT_TYPE_TOKEN_ROTATED":           4,
+		"EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN": 5,
+		"EVENT_TYPE_PUBLISH_REFUSED":         6,
+		"EVENT_TYPE_SESSION_STARTED":         7,
+		"EVENT_TYPE_SESSION_ENDED":           8,
+		"EVENT_TYPE_BROADCAST_STARTED":       9,
+		"EVENT_TYPE_BROADCAST_PLAYABLE":      10,
+		"EVENT_TYPE_BROADCAST_NOT_PLAYABLE":  11,
+		"EVENT_TYPE_BROADCAST_WAITING":       12,
+		"EVENT_TYPE_BROADCAST_RESUMED":       13,
+		"EVENT_TYPE_BROADCAST_ENDED":         14,
+		"EVENT_TYPE_TIMELINE_REPAIRED":       15,
+		"EVENT_TYPE_RENDITION_OFFSET":        16,
+		"EVENT_TYPE_MEDIA_GAP":               17,
+		"EVENT_TYPE_CUT_WITHOUT_KEY_FRAME":   18,
+		"EVENT_TYPE_DISK_WRITE_FAILED":       19,
+		"EVENT_TYPE_NODE_DRAINING":           20,
 	}
 )
 
@@ -260,7 +268,7 @@ type ListEventsRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Terms joined with AND, each `field = value` or `field != value`; fields:
 	// type, stream, session, reason, attributes.KEY.
-	// Example: `type = SESSION_CLOSED AND stream = "streams/lobby"`.
+	// Example: `type = SESSION_ENDED AND stream = "streams/lobby"`.
 	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -578,28 +586,30 @@ const file_klive_v1_event_proto_rawDesc = "" +
 	"\x06synced\x18\x02 \x01(\v2\x10.klive.v1.SyncedH\x00R\x06synced\x123\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x13.klive.v1.HeartbeatH\x00R\theartbeat\x12!\n" +
 	"\fresume_token\x18\x04 \x01(\tR\vresumeTokenB\b\n" +
-	"\x06change*\xcd\x04\n" +
+	"\x06change*\xbb\x05\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19EVENT_TYPE_STREAM_CREATED\x10\x01\x12\x1d\n" +
 	"\x19EVENT_TYPE_STREAM_UPDATED\x10\x02\x12\x1d\n" +
-	"\x19EVENT_TYPE_STREAM_DELETED\x10\x03\x12\x1d\n" +
-	"\x19EVENT_TYPE_STREAM_STOPPED\x10\x04\x12\x1c\n" +
-	"\x18EVENT_TYPE_TOKEN_ROTATED\x10\x05\x12\x1b\n" +
-	"\x17EVENT_TYPE_TOKEN_ISSUED\x10\x06\x12\x1d\n" +
-	"\x19EVENT_TYPE_SESSION_OPENED\x10\a\x12\x1d\n" +
-	"\x19EVENT_TYPE_SESSION_CLOSED\x10\b\x12\x1e\n" +
-	"\x1aEVENT_TYPE_PUBLISH_REFUSED\x10\t\x12 \n" +
-	"\x1cEVENT_TYPE_BROADCAST_STARTED\x10\n" +
-	"\x12\x1e\n" +
-	"\x1aEVENT_TYPE_BROADCAST_ENDED\x10\v\x12\x1c\n" +
-	"\x18EVENT_TYPE_STATE_CHANGED\x10\f\x12\x1d\n" +
-	"\x19EVENT_TYPE_TRACKS_CHANGED\x10\r\x12\x1c\n" +
-	"\x18EVENT_TYPE_DISCONTINUITY\x10\x0e\x12\x12\n" +
-	"\x0eEVENT_TYPE_GAP\x10\x0f\x12$\n" +
-	" EVENT_TYPE_CUT_WITHOUT_KEY_FRAME\x10\x10\x12\x1a\n" +
-	"\x16EVENT_TYPE_TIME_OFFSET\x10\x11\x12\x1c\n" +
-	"\x18EVENT_TYPE_NODE_DRAINING\x10\x122\xd6\x01\n" +
+	"\x19EVENT_TYPE_STREAM_DELETED\x10\x03\x12\x1c\n" +
+	"\x18EVENT_TYPE_TOKEN_ROTATED\x10\x04\x12&\n" +
+	"\"EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN\x10\x05\x12\x1e\n" +
+	"\x1aEVENT_TYPE_PUBLISH_REFUSED\x10\x06\x12\x1e\n" +
+	"\x1aEVENT_TYPE_SESSION_STARTED\x10\a\x12\x1c\n" +
+	"\x18EVENT_TYPE_SESSION_ENDED\x10\b\x12 \n" +
+	"\x1cEVENT_TYPE_BROADCAST_STARTED\x10\t\x12!\n" +
+	"\x1dEVENT_TYPE_BROADCAST_PLAYABLE\x10\n" +
+	"\x12%\n" +
+	"!EVENT_TYPE_BROADCAST_NOT_PLAYABLE\x10\v\x12 \n" +
+	"\x1cEVENT_TYPE_BROADCAST_WAITING\x10\f\x12 \n" +
+	"\x1cEVENT_TYPE_BROADCAST_RESUMED\x10\r\x12\x1e\n" +
+	"\x1aEVENT_TYPE_BROADCAST_ENDED\x10\x0e\x12 \n" +
+	"\x1cEVENT_TYPE_TIMELINE_REPAIRED\x10\x0f\x12\x1f\n" +
+	"\x1bEVENT_TYPE_RENDITION_OFFSET\x10\x10\x12\x18\n" +
+	"\x14EVENT_TYPE_MEDIA_GAP\x10\x11\x12$\n" +
+	" EVENT_TYPE_CUT_WITHOUT_KEY_FRAME\x10\x12\x12 \n" +
+	"\x1cEVENT_TYPE_DISK_WRITE_FAILED\x10\x13\x12\x1c\n" +
+	"\x18EVENT_TYPE_NODE_DRAINING\x10\x142\xd6\x01\n" +
 	"\fEventService\x12^\n" +
 	"\n" +
 	"ListEvents\x12\x1b.klive.v1.ListEventsRequest\x1a\x1c.klive.v1.ListEventsResponse\"\x15\xdaA\x00\x82\xd3\xe4\x93\x02\f\x12\n" +

@@ -33,8 +33,8 @@ const (
 type EventServiceClient interface {
 	// Lists the events that are still kept, newest first.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
-	// Watches events: first those that are still kept, then `synced`, then each
-	// new one. A watcher that falls too far behind, or resumes after an event
+	// Watches events: first the newest 1000 that are kept, then `synced`, then
+	// each new one. A watcher that falls too far behind, or resumes after an event
 	// that is no longer kept, gets ABORTED and lists again.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
@@ -84,8 +84,8 @@ type EventService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResp
 type EventServiceServer interface {
 	// Lists the events that are still kept, newest first.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
-	// Watches events: first those that are still kept, then `synced`, then each
-	// new one. A watcher that falls too far behind, or resumes after an event
+	// Watches events: first the newest 1000 that are kept, then `synced`, then
+	// each new one. A watcher that falls too far behind, or resumes after an event
 	// that is no longer kept, gets ABORTED and lists again.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()

@@ -166,7 +166,7 @@ type Track struct {
 	Codec string `protobuf:"bytes,3,opt,name=codec,proto3" json:"codec,omitempty"`
 	// The language as a BCP 47 tag; empty when unknown.
 	Language string `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
-	// The bit rate measured over the last seconds, in bit/s; 0 when not measured.
+	// The bit rate in bit/s as the publisher announced it; 0 when it did not.
 	Bitrate int64 `protobuf:"varint,5,opt,name=bitrate,proto3" json:"bitrate,omitempty"`
 	// Set for video tracks.
 	Video *VideoFormat `protobuf:"bytes,6,opt,name=video,proto3" json:"video,omitempty"`
@@ -381,7 +381,12 @@ type Rendition struct {
 	// the ladder's rung for what the server makes of it.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The tracks the rendition holds.
-	Tracks        []*Track `protobuf:"bytes,2,rep,name=tracks,proto3" json:"tracks,omitempty"`
+	Tracks []*Track `protobuf:"bytes,2,rep,name=tracks,proto3" json:"tracks,omitempty"`
+	// Whether a viewer can play it now.
+	Playable bool `protobuf:"varint,3,opt,name=playable,proto3" json:"playable,omitempty"`
+	// The session that feeds it: `streams/{stream}/sessions/{session}`; empty
+	// when none does now.
+	Session       string `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +435,20 @@ func (x *Rendition) GetTracks() []*Track {
 	return nil
 }
 
+func (x *Rendition) GetPlayable() bool {
+	if x != nil {
+		return x.Playable
+	}
+	return false
+}
+
+func (x *Rendition) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
 var File_klive_v1_media_proto protoreflect.FileDescriptor
 
 const file_klive_v1_media_proto_rawDesc = "" +
@@ -451,10 +470,12 @@ const file_klive_v1_media_proto_rawDesc = "" +
 	"\vAudioFormat\x12\x1f\n" +
 	"\vsample_rate\x18\x01 \x01(\x05R\n" +
 	"sampleRate\x12\x1a\n" +
-	"\bchannels\x18\x02 \x01(\x05R\bchannels\"D\n" +
+	"\bchannels\x18\x02 \x01(\x05R\bchannels\"z\n" +
 	"\tRendition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
-	"\x06tracks\x18\x02 \x03(\v2\x0f.klive.v1.TrackR\x06tracks*\xed\x01\n" +
+	"\x06tracks\x18\x02 \x03(\v2\x0f.klive.v1.TrackR\x06tracks\x12\x1a\n" +
+	"\bplayable\x18\x03 \x01(\bR\bplayable\x12\x18\n" +
+	"\asession\x18\x04 \x01(\tR\asession*\xed\x01\n" +
 	"\x0eBroadcastState\x12\x1f\n" +
 	"\x1bBROADCAST_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBROADCAST_STATE_CONNECTING\x10\x01\x12!\n" +

@@ -36,8 +36,8 @@ const (
 	TimeJoinMethod_TIME_JOIN_METHOD_FIRST TimeJoinMethod = 1
 	// By the clock it shares with the parallel sessions of the same encoder.
 	TimeJoinMethod_TIME_JOIN_METHOD_WIRE_CLOCK TimeJoinMethod = 2
-	// By the time its media arrived.
-	TimeJoinMethod_TIME_JOIN_METHOD_ARRIVAL TimeJoinMethod = 3
+	// By the server's clock when its media arrived.
+	TimeJoinMethod_TIME_JOIN_METHOD_WALL_CLOCK TimeJoinMethod = 3
 )
 
 // Enum value maps for TimeJoinMethod.
@@ -46,13 +46,13 @@ var (
 		0: "TIME_JOIN_METHOD_UNSPECIFIED",
 		1: "TIME_JOIN_METHOD_FIRST",
 		2: "TIME_JOIN_METHOD_WIRE_CLOCK",
-		3: "TIME_JOIN_METHOD_ARRIVAL",
+		3: "TIME_JOIN_METHOD_WALL_CLOCK",
 	}
 	TimeJoinMethod_value = map[string]int32{
 		"TIME_JOIN_METHOD_UNSPECIFIED": 0,
 		"TIME_JOIN_METHOD_FIRST":       1,
 		"TIME_JOIN_METHOD_WIRE_CLOCK":  2,
-		"TIME_JOIN_METHOD_ARRIVAL":     3,
+		"TIME_JOIN_METHOD_WALL_CLOCK":  3,
 	}
 )
 
@@ -115,22 +115,24 @@ type Session struct {
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The tracks the publisher sends.
 	Tracks []*Track `protobuf:"bytes,14,rep,name=tracks,proto3" json:"tracks,omitempty"`
-	// Payload bytes received.
-	ReceivedBytes int64 `protobuf:"varint,15,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	// Media payload received, in bytes.
+	MediaBytes int64 `protobuf:"varint,15,opt,name=media_bytes,json=mediaBytes,proto3" json:"media_bytes,omitempty"`
+	// Everything received, protocol overhead included, in bytes.
+	WireBytes int64 `protobuf:"varint,16,opt,name=wire_bytes,json=wireBytes,proto3" json:"wire_bytes,omitempty"`
 	// Media packets received.
-	ReceivedPackets int64 `protobuf:"varint,16,opt,name=received_packets,json=receivedPackets,proto3" json:"received_packets,omitempty"`
-	// The bit rate over the last seconds, in bit/s.
-	Bitrate int64 `protobuf:"varint,17,opt,name=bitrate,proto3" json:"bitrate,omitempty"`
+	PacketCount int64 `protobuf:"varint,17,opt,name=packet_count,json=packetCount,proto3" json:"packet_count,omitempty"`
+	// The bit rate of the media over the last seconds, in bit/s.
+	Bitrate int64 `protobuf:"varint,18,opt,name=bitrate,proto3" json:"bitrate,omitempty"`
 	// When the last media packet arrived.
-	LastPacketTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=last_packet_time,json=lastPacketTime,proto3" json:"last_packet_time,omitempty"`
+	LastMediaTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=last_media_time,json=lastMediaTime,proto3" json:"last_media_time,omitempty"`
 	// Times the timeline was broken and joined again.
-	Discontinuities int64 `protobuf:"varint,19,opt,name=discontinuities,proto3" json:"discontinuities,omitempty"`
-	// Packets that were dropped because they could not be read.
-	BadPackets int64 `protobuf:"varint,20,opt,name=bad_packets,json=badPackets,proto3" json:"bad_packets,omitempty"`
+	DiscontinuityCount int64 `protobuf:"varint,20,opt,name=discontinuity_count,json=discontinuityCount,proto3" json:"discontinuity_count,omitempty"`
 	// Time stamps that were repaired.
-	TimestampRepairs int64 `protobuf:"varint,21,opt,name=timestamp_repairs,json=timestampRepairs,proto3" json:"timestamp_repairs,omitempty"`
-	// Where the publisher's clock stands on the stream's timeline.
-	TimeJoin      *TimeJoin `protobuf:"bytes,22,opt,name=time_join,json=timeJoin,proto3" json:"time_join,omitempty"`
+	TimeRepairCount int64 `protobuf:"varint,21,opt,name=time_repair_count,json=timeRepairCount,proto3" json:"time_repair_count,omitempty"`
+	// Messages that were dropped because they could not be read.
+	BadMessageCount int64 `protobuf:"varint,22,opt,name=bad_message_count,json=badMessageCount,proto3" json:"bad_message_count,omitempty"`
+	// How the publisher's clock was joined to the stream's timeline.
+	TimeJoin      *TimeJoin `protobuf:"bytes,23,opt,name=time_join,json=timeJoin,proto3" json:"time_join,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,16 +265,23 @@ func (x *Session) GetTracks() []*Track {
 	return nil
 }
 
-func (x *Session) GetReceivedBytes() int64 {
+func (x *Session) GetMediaBytes() int64 {
 	if x != nil {
-		return x.ReceivedBytes
+		return x.MediaBytes
 	}
 	return 0
 }
 
-func (x *Session) GetReceivedPackets() int64 {
+func (x *Session) GetWireBytes() int64 {
 	if x != nil {
-		return x.ReceivedPackets
+		return x.WireBytes
+	}
+	return 0
+}
+
+func (x *Session) GetPacketCount() int64 {
+	if x != nil {
+		return x.PacketCount
 	}
 	return 0
 }
@@ -284,30 +293,30 @@ func (x *Session) GetBitrate() int64 {
 	return 0
 }
 
-func (x *Session) GetLastPacketTime() *timestamppb.Timestamp {
+func (x *Session) GetLastMediaTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.LastPacketTime
+		return x.LastMediaTime
 	}
 	return nil
 }
 
-func (x *Session) GetDiscontinuities() int64 {
+func (x *Session) GetDiscontinuityCount() int64 {
 	if x != nil {
-		return x.Discontinuities
+		return x.DiscontinuityCount
 	}
 	return 0
 }
 
-func (x *Session) GetBadPackets() int64 {
+func (x *Session) GetTimeRepairCount() int64 {
 	if x != nil {
-		return x.BadPackets
+		return x.TimeRepairCount
 	}
 	return 0
 }
 
-func (x *Session) GetTimestampRepairs() int64 {
+func (x *Session) GetBadMessageCount() int64 {
 	if x != nil {
-		return x.TimestampRepairs
+		return x.BadMessageCount
 	}
 	return 0
 }
@@ -324,7 +333,7 @@ type TimeJoin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By what the session was joined.
 	Method TimeJoinMethod `protobuf:"varint,1,opt,name=method,proto3,enum=klive.v1.TimeJoinMethod" json:"method,omitempty"`
-	// Stream time minus the publisher's time.
+	// How far the publisher's clock was moved: stream time minus its time.
 	Offset        *durationpb.Duration `protobuf:"bytes,2,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -600,7 +609,7 @@ var File_klive_v1_session_proto protoreflect.FileDescriptor
 
 const file_klive_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x16klive/v1/session.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\"\x9d\b\n" +
+	"\x16klive/v1/session.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\"\xc2\b\n" +
 	"\aSession\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12\x1f\n" +
@@ -618,16 +627,18 @@ const file_klive_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tstartTime\x12:\n" +
 	"\bend_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\aendTime\x12,\n" +
-	"\x06tracks\x18\x0e \x03(\v2\x0f.klive.v1.TrackB\x03\xe0A\x03R\x06tracks\x12*\n" +
-	"\x0ereceived_bytes\x18\x0f \x01(\x03B\x03\xe0A\x03R\rreceivedBytes\x12.\n" +
-	"\x10received_packets\x18\x10 \x01(\x03B\x03\xe0A\x03R\x0freceivedPackets\x12\x1d\n" +
-	"\abitrate\x18\x11 \x01(\x03B\x03\xe0A\x03R\abitrate\x12I\n" +
-	"\x10last_packet_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0elastPacketTime\x12-\n" +
-	"\x0fdiscontinuities\x18\x13 \x01(\x03B\x03\xe0A\x03R\x0fdiscontinuities\x12$\n" +
-	"\vbad_packets\x18\x14 \x01(\x03B\x03\xe0A\x03R\n" +
-	"badPackets\x120\n" +
-	"\x11timestamp_repairs\x18\x15 \x01(\x03B\x03\xe0A\x03R\x10timestampRepairs\x124\n" +
-	"\ttime_join\x18\x16 \x01(\v2\x12.klive.v1.TimeJoinB\x03\xe0A\x03R\btimeJoin:P\xeaAM\n" +
+	"\x06tracks\x18\x0e \x03(\v2\x0f.klive.v1.TrackB\x03\xe0A\x03R\x06tracks\x12$\n" +
+	"\vmedia_bytes\x18\x0f \x01(\x03B\x03\xe0A\x03R\n" +
+	"mediaBytes\x12\"\n" +
+	"\n" +
+	"wire_bytes\x18\x10 \x01(\x03B\x03\xe0A\x03R\twireBytes\x12&\n" +
+	"\fpacket_count\x18\x11 \x01(\x03B\x03\xe0A\x03R\vpacketCount\x12\x1d\n" +
+	"\abitrate\x18\x12 \x01(\x03B\x03\xe0A\x03R\abitrate\x12G\n" +
+	"\x0flast_media_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\rlastMediaTime\x124\n" +
+	"\x13discontinuity_count\x18\x14 \x01(\x03B\x03\xe0A\x03R\x12discontinuityCount\x12/\n" +
+	"\x11time_repair_count\x18\x15 \x01(\x03B\x03\xe0A\x03R\x0ftimeRepairCount\x12/\n" +
+	"\x11bad_message_count\x18\x16 \x01(\x03B\x03\xe0A\x03R\x0fbadMessageCount\x124\n" +
+	"\ttime_join\x18\x17 \x01(\v2\x12.klive.v1.TimeJoinB\x03\xe0A\x03R\btimeJoin:P\xeaAM\n" +
 	"\x13klive.media/Session\x12#streams/{stream}/sessions/{session}*\bsessions2\asession\"o\n" +
 	"\bTimeJoin\x120\n" +
 	"\x06method\x18\x01 \x01(\x0e2\x18.klive.v1.TimeJoinMethodR\x06method\x121\n" +
@@ -646,12 +657,12 @@ const file_klive_v1_session_proto_rawDesc = "" +
 	"\x13klive.media/SessionR\x04name\"K\n" +
 	"\x18DisconnectSessionRequest\x12/\n" +
 	"\x04name\x18\x01 \x01(\tB\x1b\xe0A\x02\xfaA\x15\n" +
-	"\x13klive.media/SessionR\x04name*\x8d\x01\n" +
+	"\x13klive.media/SessionR\x04name*\x90\x01\n" +
 	"\x0eTimeJoinMethod\x12 \n" +
 	"\x1cTIME_JOIN_METHOD_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TIME_JOIN_METHOD_FIRST\x10\x01\x12\x1f\n" +
-	"\x1bTIME_JOIN_METHOD_WIRE_CLOCK\x10\x02\x12\x1c\n" +
-	"\x18TIME_JOIN_METHOD_ARRIVAL\x10\x032\x8a\x03\n" +
+	"\x1bTIME_JOIN_METHOD_WIRE_CLOCK\x10\x02\x12\x1f\n" +
+	"\x1bTIME_JOIN_METHOD_WALL_CLOCK\x10\x032\x8a\x03\n" +
 	"\x0eSessionService\x12\x7f\n" +
 	"\fListSessions\x12\x1d.klive.v1.ListSessionsRequest\x1a\x1e.klive.v1.ListSessionsResponse\"0\xdaA\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=streams/*}/sessions\x12l\n" +
 	"\n" +
@@ -690,7 +701,7 @@ var file_klive_v1_session_proto_depIdxs = []int32{
 	8,  // 1: klive.v1.Session.start_time:type_name -> google.protobuf.Timestamp
 	8,  // 2: klive.v1.Session.end_time:type_name -> google.protobuf.Timestamp
 	9,  // 3: klive.v1.Session.tracks:type_name -> klive.v1.Track
-	8,  // 4: klive.v1.Session.last_packet_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: klive.v1.Session.last_media_time:type_name -> google.protobuf.Timestamp
 	2,  // 5: klive.v1.Session.time_join:type_name -> klive.v1.TimeJoin
 	0,  // 6: klive.v1.TimeJoin.method:type_name -> klive.v1.TimeJoinMethod
 	10, // 7: klive.v1.TimeJoin.offset:type_name -> google.protobuf.Duration

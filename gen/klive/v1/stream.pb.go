@@ -33,31 +33,28 @@ type StreamOrigin int32
 const (
 	// The origin is not known.
 	StreamOrigin_STREAM_ORIGIN_UNSPECIFIED StreamOrigin = 0
-	// Declared in the configuration; changed there only.
-	StreamOrigin_STREAM_ORIGIN_CONFIGURATION StreamOrigin = 1
 	// Created through this API, or by the first start of the server.
-	StreamOrigin_STREAM_ORIGIN_API StreamOrigin = 2
-	// On air by the leave of a template: a declared stream with a `*` in its id.
+	StreamOrigin_STREAM_ORIGIN_API StreamOrigin = 1
+	// Declared in the configuration; changed there only.
+	StreamOrigin_STREAM_ORIGIN_CONFIGURATION StreamOrigin = 2
+	// Made from a template, a declared stream with a `*` in its id, by its first
+	// publisher.
 	StreamOrigin_STREAM_ORIGIN_TEMPLATE StreamOrigin = 3
-	// A live entry of the Kaltura backend.
-	StreamOrigin_STREAM_ORIGIN_KALTURA StreamOrigin = 4
 )
 
 // Enum value maps for StreamOrigin.
 var (
 	StreamOrigin_name = map[int32]string{
 		0: "STREAM_ORIGIN_UNSPECIFIED",
-		1: "STREAM_ORIGIN_CONFIGURATION",
-		2: "STREAM_ORIGIN_API",
+		1: "STREAM_ORIGIN_API",
+		2: "STREAM_ORIGIN_CONFIGURATION",
 		3: "STREAM_ORIGIN_TEMPLATE",
-		4: "STREAM_ORIGIN_KALTURA",
 	}
 	StreamOrigin_value = map[string]int32{
 		"STREAM_ORIGIN_UNSPECIFIED":   0,
-		"STREAM_ORIGIN_CONFIGURATION": 1,
-		"STREAM_ORIGIN_API":           2,
+		"STREAM_ORIGIN_API":           1,
+		"STREAM_ORIGIN_CONFIGURATION": 2,
 		"STREAM_ORIGIN_TEMPLATE":      3,
-		"STREAM_ORIGIN_KALTURA":       4,
 	}
 )
 
@@ -103,29 +100,26 @@ type Stream struct {
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The furthest state of the stream's sessions.
 	State BroadcastState `protobuf:"varint,6,opt,name=state,proto3,enum=klive.v1.BroadcastState" json:"state,omitempty"`
-	// The state in Kaltura's numbers: ERROR -1, STOPPED 0, PLAYABLE 1,
+	// The state in Kaltura's numbers, 0 where Kaltura has none: ERROR -1, STOPPED 0, PLAYABLE 1,
 	// BROADCASTING 2, AUTHENTICATED 3.
 	KalturaStatus int32 `protobuf:"varint,7,opt,name=kaltura_status,json=kalturaStatus,proto3" json:"kaltura_status,omitempty"`
-	// Why the last broadcast ended, one of the documented reasons; empty while
-	// on air or when it ended in good order.
-	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What is on air, or was last, one for each server index.
-	Broadcasts []*Broadcast `protobuf:"bytes,9,rep,name=broadcasts,proto3" json:"broadcasts,omitempty"`
+	Broadcasts []*Broadcast `protobuf:"bytes,8,rep,name=broadcasts,proto3" json:"broadcasts,omitempty"`
 	// Where the stream comes from.
-	Origin StreamOrigin `protobuf:"varint,10,opt,name=origin,proto3,enum=klive.v1.StreamOrigin" json:"origin,omitempty"`
+	Origin StreamOrigin `protobuf:"varint,9,opt,name=origin,proto3,enum=klive.v1.StreamOrigin" json:"origin,omitempty"`
 	// True when the id holds a `*`: any stream whose id fits may be published.
-	Template bool `protobuf:"varint,11,opt,name=template,proto3" json:"template,omitempty"`
+	Template bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	// When the stream was created.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When a settable field was last changed.
-	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with each change of a settable field, not with the state. Sent
 	// back in an update or delete it makes sure that nobody else changed the
 	// stream in between.
-	Etag string `protobuf:"bytes,14,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The publishing token. Set only in the responses of CreateStream and
 	// RotateStreamToken; never in Get, List or Watch.
-	Token         *string `protobuf:"bytes,15,opt,name=token,proto3,oneof" json:"token,omitempty"`
+	Token         *string `protobuf:"bytes,14,opt,name=token,proto3,oneof" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,13 +203,6 @@ func (x *Stream) GetKalturaStatus() int32 {
 	return 0
 }
 
-func (x *Stream) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
 func (x *Stream) GetBroadcasts() []*Broadcast {
 	if x != nil {
 		return x.Broadcasts
@@ -275,17 +262,19 @@ type Broadcast struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// The furthest state of the sessions at this server index.
 	State BroadcastState `protobuf:"varint,3,opt,name=state,proto3,enum=klive.v1.BroadcastState" json:"state,omitempty"`
-	// When the first publisher of the broadcast was authenticated.
+	// The server's clock at the beginning of the broadcast's timeline.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the broadcast ended; unset while it is on air.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Set while no publisher is connected: until then one may come back and
 	// continue the broadcast.
 	ReconnectDeadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=reconnect_deadline,json=reconnectDeadline,proto3" json:"reconnect_deadline,omitempty"`
-	// The renditions that can be played.
-	Renditions    []*Rendition `protobuf:"bytes,7,rep,name=renditions,proto3" json:"renditions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The renditions, by ingest index.
+	Renditions []*Rendition `protobuf:"bytes,7,rep,name=renditions,proto3" json:"renditions,omitempty"`
+	// Times the timeline was broken and joined again.
+	DiscontinuityCount int64 `protobuf:"varint,8,opt,name=discontinuity_count,json=discontinuityCount,proto3" json:"discontinuity_count,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Broadcast) Reset() {
@@ -365,6 +354,13 @@ func (x *Broadcast) GetRenditions() []*Rendition {
 		return x.Renditions
 	}
 	return nil
+}
+
+func (x *Broadcast) GetDiscontinuityCount() int64 {
+	if x != nil {
+		return x.DiscontinuityCount
+	}
+	return 0
 }
 
 // One way to publish a stream.
@@ -705,7 +701,10 @@ type CreateStreamRequest struct {
 	// letter or digit, at most 63, and not ending in `_` and 1 to 4 digits.
 	StreamId string `protobuf:"bytes,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// The stream; its name is ignored.
-	Stream        *Stream `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Stream *Stream `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The publishing token to use; without one a random token is made, which is
+	// recommended.
+	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +751,13 @@ func (x *CreateStreamRequest) GetStream() *Stream {
 		return x.Stream
 	}
 	return nil
+}
+
+func (x *CreateStreamRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // Asks to change a stream.
@@ -1195,7 +1201,7 @@ var File_klive_v1_stream_proto protoreflect.FileDescriptor
 
 const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\x89\x06\n" +
+	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\xec\x05\n" +
 	"\x06Stream\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12&\n" +
@@ -1204,25 +1210,24 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"partner_id\x18\x04 \x01(\x05B\x03\xe0A\x01R\tpartnerId\x129\n" +
 	"\x06labels\x18\x05 \x03(\v2\x1c.klive.v1.Stream.LabelsEntryB\x03\xe0A\x01R\x06labels\x123\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x18.klive.v1.BroadcastStateB\x03\xe0A\x03R\x05state\x12*\n" +
-	"\x0ekaltura_status\x18\a \x01(\x05B\x03\xe0A\x03R\rkalturaStatus\x12\x1b\n" +
-	"\x06reason\x18\b \x01(\tB\x03\xe0A\x03R\x06reason\x128\n" +
+	"\x0ekaltura_status\x18\a \x01(\x05B\x03\xe0A\x03R\rkalturaStatus\x128\n" +
 	"\n" +
-	"broadcasts\x18\t \x03(\v2\x13.klive.v1.BroadcastB\x03\xe0A\x03R\n" +
+	"broadcasts\x18\b \x03(\v2\x13.klive.v1.BroadcastB\x03\xe0A\x03R\n" +
 	"broadcasts\x123\n" +
-	"\x06origin\x18\n" +
-	" \x01(\x0e2\x16.klive.v1.StreamOriginB\x03\xe0A\x03R\x06origin\x12\x1f\n" +
-	"\btemplate\x18\v \x01(\bB\x03\xe0A\x03R\btemplate\x12@\n" +
-	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"\x06origin\x18\t \x01(\x0e2\x16.klive.v1.StreamOriginB\x03\xe0A\x03R\x06origin\x12\x1f\n" +
+	"\btemplate\x18\n" +
+	" \x01(\bB\x03\xe0A\x03R\btemplate\x12@\n" +
+	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
-	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x17\n" +
-	"\x04etag\x18\x0e \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
-	"\x05token\x18\x0f \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
+	"\x04etag\x18\r \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
+	"\x05token\x18\x0e \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01::\xeaA7\n" +
 	"\x12klive.media/Stream\x12\x10streams/{stream}*\astreams2\x06streamB\b\n" +
-	"\x06_token\"\xe0\x02\n" +
+	"\x06_token\"\x91\x03\n" +
 	"\tBroadcast\x12!\n" +
 	"\fserver_index\x18\x01 \x01(\x05R\vserverIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12.\n" +
@@ -1233,7 +1238,8 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\x12reconnect_deadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x11reconnectDeadline\x123\n" +
 	"\n" +
 	"renditions\x18\a \x03(\v2\x13.klive.v1.RenditionR\n" +
-	"renditions\"\x98\x01\n" +
+	"renditions\x12/\n" +
+	"\x13discontinuity_count\x18\b \x01(\x03R\x12discontinuityCount\"\x98\x01\n" +
 	"\x0ePublishAddress\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12!\n" +
 	"\fserver_index\x18\x02 \x01(\x05R\vserverIndex\x12\x10\n" +
@@ -1259,10 +1265,11 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"B\n" +
 	"\x10GetStreamRequest\x12.\n" +
 	"\x04name\x18\x01 \x01(\tB\x1a\xe0A\x02\xfaA\x14\n" +
-	"\x12klive.media/StreamR\x04name\"f\n" +
+	"\x12klive.media/StreamR\x04name\"\x81\x01\n" +
 	"\x13CreateStreamRequest\x12 \n" +
 	"\tstream_id\x18\x01 \x01(\tB\x03\xe0A\x02R\bstreamId\x12-\n" +
-	"\x06stream\x18\x02 \x01(\v2\x10.klive.v1.StreamB\x03\xe0A\x01R\x06stream\"\x86\x01\n" +
+	"\x06stream\x18\x02 \x01(\v2\x10.klive.v1.StreamB\x03\xe0A\x01R\x06stream\x12\x19\n" +
+	"\x05token\x18\x03 \x01(\tB\x03\xe0A\x01R\x05token\"\x86\x01\n" +
 	"\x13UpdateStreamRequest\x12-\n" +
 	"\x06stream\x18\x01 \x01(\v2\x10.klive.v1.StreamB\x03\xe0A\x02R\x06stream\x12@\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
@@ -1289,13 +1296,12 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\x06synced\x18\x03 \x01(\v2\x10.klive.v1.SyncedH\x00R\x06synced\x123\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x13.klive.v1.HeartbeatH\x00R\theartbeat\x12!\n" +
 	"\fresume_token\x18\x05 \x01(\tR\vresumeTokenB\b\n" +
-	"\x06change*\x9c\x01\n" +
+	"\x06change*\x81\x01\n" +
 	"\fStreamOrigin\x12\x1d\n" +
-	"\x19STREAM_ORIGIN_UNSPECIFIED\x10\x00\x12\x1f\n" +
-	"\x1bSTREAM_ORIGIN_CONFIGURATION\x10\x01\x12\x15\n" +
-	"\x11STREAM_ORIGIN_API\x10\x02\x12\x1a\n" +
-	"\x16STREAM_ORIGIN_TEMPLATE\x10\x03\x12\x19\n" +
-	"\x15STREAM_ORIGIN_KALTURA\x10\x042\x99\b\n" +
+	"\x19STREAM_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11STREAM_ORIGIN_API\x10\x01\x12\x1f\n" +
+	"\x1bSTREAM_ORIGIN_CONFIGURATION\x10\x02\x12\x1a\n" +
+	"\x16STREAM_ORIGIN_TEMPLATE\x10\x032\x99\b\n" +
 	"\rStreamService\x12b\n" +
 	"\vListStreams\x12\x1c.klive.v1.ListStreamsRequest\x1a\x1d.klive.v1.ListStreamsResponse\"\x16\xdaA\x00\x82\xd3\xe4\x93\x02\r\x12\v/v1/streams\x12^\n" +
 	"\tGetStream\x12\x1a.klive.v1.GetStreamRequest\x1a\x10.klive.v1.Stream\"#\xdaA\x04name\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=streams/*}\x12o\n" +
