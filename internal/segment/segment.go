@@ -60,6 +60,13 @@ type Index struct {
 	changed <-chan struct{}
 }
 
+// NewIndex makes the snapshot x, whose Changed is changed. It is for those who
+// implement Shelf.
+func NewIndex(x Index, changed <-chan struct{}) *Index {
+	x.changed = changed
+	return &x
+}
+
 // Changed is closed when a newer Index exists.
 func (x *Index) Changed() <-chan struct{} { return x.changed }
 
