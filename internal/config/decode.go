@@ -208,7 +208,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, field reflect.StructField, p
 	for i, item := range seq.Values {
 		itemPath := path + "[" + strconv.Itoa(i) + "]"
 		if isNull(item) {
-			d.problem(seq, itemPath, "is empty; fill it in or remove it")
+			d.problem(item, itemPath, "is empty; fill it in or remove it")
 			continue
 		}
 		d.decode(item, out.Index(i), reflect.StructField{}, itemPath)
@@ -225,29 +225,42 @@ func listExample(field reflect.StructField) string {
 
 // scalar sets one value from its text. It never repeats the text of a secret.
 func (d *decoder) scalar(n ast.Node, text string, v reflect.Value, field reflect.StructField, path string) {
-	var err error
 	switch target := v.Addr().Interface().(type) {
 	case *time.Duration:
-		*target, err = parseDuration(text)
+		assign(d, n, path, text, target, parseDuration)
 	case *Size:
-		*target, err = parseSize(text)
+		assign(d, n, path, text, target, parseSize)
 	case *Secret:
 		*target = Secret(text)
-		return
 	case *bool:
-		*target, err = parseBool(text)
+		assign(d, n, path, text, target, parseBool)
 	case *int:
-		*target, err = strconv.Atoi(text)
-		if err != nil {
-			err = errors.New("must be a whole number")
-		}
+		assign(d, n, path, text, target, parseInt)
 	default:
+		if err := checkEnum(text, field); err != nil {
+			d.problem(n, path, "%v, not %s", err, quoted(text))
+			return
+		}
 		v.SetString(text)
-		err = checkEnum(text, field)
 	}
+}
+
+// assign sets target to what parse makes of text; when it cannot, target keeps its value.
+func assign[T any](d *decoder, n ast.Node, path, text string, target *T, parse func(string) (T, error)) {
+	value, err := parse(text)
 	if err != nil {
 		d.problem(n, path, "%v, not %s", err, quoted(text))
+		return
 	}
+	*target = value
+}
+
+func parseInt(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, errors.New("must be a whole number")
+	}
+	return n, nil
 }
 
 func parseBool(text string) (bool, error) {

@@ -70,13 +70,22 @@ func validate(c Config, d *decoder) Problems {
 	return v.problems
 }
 
-// fail records a broken rule of the value at path.
+// fail records a broken rule of the value at path, unless the decoder had something to say about it.
 func (v *checker) fail(path, format string, args ...any) {
-	if v.reported[path] {
+	entry := entryOf(path)
+	if v.reported[path] || entry != "" && v.reported[entry] {
 		return
 	}
-	o := v.origins[path]
+	o, ok := v.origins[path]
+	if !ok && entry != "" { // a key that is missing has no line; the list entry it is missing from has one
+		o = v.origins[entry]
+	}
 	v.problems = append(v.problems, Problem{Source: o.source, Line: o.line, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// entryOf returns the list entry a path leads through: streams[1] for streams[1].id; empty when there is none.
+func entryOf(path string) string {
+	return path[:strings.LastIndexByte(path, ']')+1]
 }
 
 // bounds holds every value to the min, max and enum of its tags.
@@ -212,11 +221,11 @@ func (v *checker) tokens(tokens []Token) {
 		path := "auth.tokens[" + strconv.Itoa(i) + "]"
 		switch {
 		case !tokenName.MatchString(t.Name):
-			v.fail(v.known(path+".name", path), "name must begin with a letter or digit and hold only letters, digits, . _ @ and -, at most 63")
+			v.fail(path+".name", "must begin with a letter or digit and hold only letters, digits, . _ @ and -, at most 63")
 		case names[t.Name]:
 			v.fail(path+".name", "%s names two tokens; give each its own name", quoted(t.Name))
 		}
-		v.secret(v.known(path+".token", path), t.Token, visibleASCII, "visible ASCII characters without spaces (it travels in an HTTP header)")
+		v.secret(path+".token", t.Token, visibleASCII, "visible ASCII characters without spaces (it travels in an HTTP header)")
 		if t.Token != "" && secrets[t.Token] {
 			v.fail(path+".token", "is the same as another token's; give each caller its own")
 		}
@@ -228,10 +237,10 @@ func (v *checker) streams(streams []Stream) {
 	seen := make(map[string]bool)
 	for i, s := range streams {
 		path := "streams[" + strconv.Itoa(i) + "]"
-		idPath := v.known(path+".id", path)
+		idPath := path + ".id"
 		switch {
 		case s.ID == "":
-			v.fail(idPath, "has no id; set one, such as lobby")
+			v.fail(idPath, "is missing; set one, such as lobby")
 		case s.IsTemplate():
 			if !templateID.MatchString(s.ID) {
 				v.fail(idPath, "template %s must be letters, digits, _ and -, with one * at the end", quoted(s.ID))
@@ -247,20 +256,8 @@ func (v *checker) streams(streams []Stream) {
 			v.fail(idPath, "stream %s is declared twice; keep one", quoted(s.ID))
 		}
 		seen[s.ID] = true
-		v.secret(v.known(path+".token", path), s.Token, printableText, "printable characters")
+		v.secret(path+".token", s.Token, printableText, "printable characters")
 	}
-}
-
-// known returns path when the value came from somewhere, else fallback: a missing key has no line,
-// the entry it is missing from has one.
-func (v *checker) known(path, fallback string) string {
-	if _, ok := v.origins[path]; ok {
-		return path
-	}
-	if _, ok := v.origins[fallback]; ok && !v.reported[path] {
-		v.origins[path] = v.origins[fallback]
-	}
-	return path
 }
 
 func (v *checker) corsOrigins(origins []string) {
