@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
 # Go is found in the place where its tarball is unpacked even when PATH was not changed.
@@ -37,7 +38,7 @@ run: build ## Run the server with no configuration; ARGS="--config my.yaml" to g
 	@exec bin/klive serve $(ARGS)
 
 .PHONY: demo
-demo: build setup-demo ## Run the server and publish a generated live picture to it over RTMP
+demo: setup-demo build ## Run the server and publish a generated live picture to it over RTMP
 	@exec scripts/demo
 
 .PHONY: test
@@ -116,16 +117,14 @@ setup-bench: setup-test ## Install the servers that the benchmarks compare with
 	@scripts/setup bench
 
 # The player's script comes from npm, pinned by the lockfile. Only the one package that goes into the binary is fetched.
-$(PLAYER): web/package-lock.json | setup-go
-	@scripts/setup node
+$(PLAYER): web/package-lock.json | setup-run
 	@scripts/npm player
 	@mkdir -p $(@D)
 	@cp web/node_modules/hls.js/dist/hls.min.js $@
 	@cp web/node_modules/hls.js/LICENSE $@.LICENSE
 	@touch $@
 
-$(NPM_TOOLS): web/package-lock.json
-	@scripts/setup node
+$(NPM_TOOLS): web/package-lock.json | setup-run
 	@scripts/npm tools
 
 $(PROTOS): scripts/protos go.mod $(NPM_TOOLS)
