@@ -1,0 +1,107 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	klivev1 "github.com/klive-media/klive/gen/klive/v1"
+	"github.com/klive-media/klive/internal/auth"
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+// sessionFields are what a filter over sessions may use.
+var sessionFields = map[string]filterField[*klivev1.Session]{
+	"id":           {get: (*klivev1.Session).GetId, form: text},
+	"protocol":     {get: (*klivev1.Session).GetProtocol, form: text},
+	"reason":       {get: (*klivev1.Session).GetReason, form: text},
+	"broadcast_id": {get: (*klivev1.Session).GetBroadcastId, form: text},
+	"state": {
+		get:  func(s *klivev1.Session) string { return s.GetState().String() },
+		form: enum("BROADCAST_STATE_", klivev1.BroadcastState_value),
+	},
+	"ingest_index": {get: func(s *klivev1.Session) string { return strconv.Itoa(int(s.GetIngestIndex())) }, form: whole},
+	"server_index": {get: func(s *klivev1.Session) string { return strconv.Itoa(int(s.GetServerIndex())) }, form: whole},
+}
+
+// sessionService serves klive.v1.SessionService.
+type sessionService struct {
+	klivev1.UnimplementedSessionServiceServer
+	entries stream.Entries
+	live    stream.Live
+}
+
+func (s *sessionService) ListSessions(ctx context.Context, r *klivev1.ListSessionsRequest) (*klivev1.ListSessionsResponse, error) {
+	id, err := parseParent(r.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	fits, err := parseFilter(r.GetFilter(), sessionFields)
+	if err != nil {
+		return nil, err
+	}
+	sessions := s.live.Sessions(id)
+	if len(sessions) == 0 && id != "" {
+		// An empty list is the answer for a stream that is known.
+		if _, onAir := s.live.Status(id); !onAir {
+			if _, err := s.entries.Get(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var found []*klivev1.Session
+	for i := range sessions {
+		if p := sessionProto(&sessions[i]); fits.match(p) {
+			found = append(found, p)
+		}
+	}
+	page, next, err := paginate(found, newestFirst, pageQuery{
+		size: r.GetPageSize(), token: r.GetPageToken(), method: "sessions", parent: r.GetParent(), filter: r.GetFilter(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &klivev1.ListSessionsResponse{Sessions: page, NextPageToken: next}, nil
+}
+
+// newestFirst is a key that sorts younger sessions before older ones, and
+// sessions of the same moment by id.
+func newestFirst(s *klivev1.Session) string {
+	var start int64
+	if s.GetStartTime() != nil {
+		start = s.GetStartTime().AsTime().UnixNano()
+	}
+	return fmt.Sprintf("%016x %s", uint64(math.MaxInt64-start), s.GetId()) //nolint:gosec // sorts, nothing else
+}
+
+func (s *sessionService) GetSession(_ context.Context, r *klivev1.GetSessionRequest) (*klivev1.Session, error) {
+	return s.get(r.GetName())
+}
+
+func (s *sessionService) get(name string) (*klivev1.Session, error) {
+	id, session, err := parseSessionName(name)
+	if err != nil {
+		return nil, err
+	}
+	status, ok := s.live.Session(session)
+	if !ok || id != anyStream && status.Stream != id {
+		return nil, fault.New(fault.SessionNotFound, "no session %s of the stream %s is known; it may have ended long ago", session, id).
+			With("session", session)
+	}
+	return sessionProto(&status), nil
+}
+
+func (s *sessionService) DisconnectSession(ctx context.Context, r *klivev1.DisconnectSessionRequest) (*klivev1.Session, error) {
+	found, err := s.get(r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	err = s.live.Disconnect(ctx, found.GetId(), fault.New(fault.StoppedByOperator, "an operator disconnected the session").
+		With("principal", auth.FromContext(ctx).Name))
+	if err != nil {
+		return nil, err
+	}
+	return s.get(r.GetName())
+}

@@ -1,0 +1,275 @@
+package control
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	klivev1 "github.com/klive-media/klive/gen/klive/v1"
+	"github.com/klive-media/klive/internal/auth"
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+// streamFields are what a filter over streams may use.
+var streamFields = map[string]filterField[*klivev1.Stream]{
+	"id":           {get: (*klivev1.Stream).GetId, form: text},
+	"display_name": {get: (*klivev1.Stream).GetDisplayName, form: text},
+	"state": {
+		get:  func(s *klivev1.Stream) string { return s.GetState().String() },
+		form: enum("BROADCAST_STATE_", klivev1.BroadcastState_value),
+	},
+	"origin": {
+		get:  func(s *klivev1.Stream) string { return s.GetOrigin().String() },
+		form: enum("STREAM_ORIGIN_", klivev1.StreamOrigin_value),
+	},
+	"template":   {get: func(s *klivev1.Stream) string { return strconv.FormatBool(s.GetTemplate()) }, form: truth},
+	"partner_id": {get: func(s *klivev1.Stream) string { return strconv.Itoa(int(s.GetPartnerId())) }, form: whole},
+	"labels":     {key: func(s *klivev1.Stream, key string) string { return s.GetLabels()[key] }, form: text},
+}
+
+// streamService serves klive.v1.StreamService.
+type streamService struct {
+	klivev1.UnimplementedStreamServiceServer
+	entries   stream.Entries
+	live      stream.Live
+	journal   stream.Journal
+	addresses Addresses
+	board     *board
+	watches   *watches
+}
+
+func (s *streamService) ListStreams(ctx context.Context, r *klivev1.ListStreamsRequest) (*klivev1.ListStreamsResponse, error) {
+	fits, err := parseFilter(r.GetFilter(), streamFields)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.entries.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	statuses, _ := s.live.Statuses()
+	var found []*klivev1.Stream
+	for _, k := range merge(entries, statuses) {
+		if p := streamProto(k); fits.match(p) {
+			found = append(found, p)
+		}
+	}
+	page, next, err := paginate(found, (*klivev1.Stream).GetId, pageQuery{
+		size: r.GetPageSize(), token: r.GetPageToken(), method: "streams", filter: r.GetFilter(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &klivev1.ListStreamsResponse{Streams: page, NextPageToken: next}, nil
+}
+
+func (s *streamService) GetStream(ctx context.Context, r *klivev1.GetStreamRequest) (*klivev1.Stream, error) {
+	id, err := parseStreamName("name", r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return s.get(ctx, id)
+}
+
+// get reads one stream from both sources; one of them is enough.
+func (s *streamService) get(ctx context.Context, id string) (*klivev1.Stream, error) {
+	k := known{id: id}
+	if status, ok := s.live.Status(id); ok {
+		k.status = &status
+	}
+	entry, err := s.entries.Get(ctx, id)
+	switch {
+	case err == nil:
+		k.entry = &entry
+	case k.status == nil || fault.ReasonOf(err) != fault.StreamNotFound:
+		return nil, err
+	}
+	return streamProto(k), nil
+}
+
+func (s *streamService) CreateStream(ctx context.Context, r *klivev1.CreateStreamRequest) (*klivev1.Stream, error) {
+	wish := r.GetStream()
+	entry := stream.Entry{
+		ID:          r.GetStreamId(),
+		DisplayName: wish.GetDisplayName(),
+		Partner:     int(wish.GetPartnerId()),
+		Labels:      wish.GetLabels(),
+	}
+	if entry.ID == "" {
+		return nil, fault.New(fault.InvalidField, "stream_id is missing; choose the id of the new stream").With("field", "stream_id")
+	}
+	if err := checkEntry(&entry); err != nil {
+		return nil, err
+	}
+	made, token, err := s.entries.Create(ctx, entry, r.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	return s.withToken(made, token), nil
+}
+
+func (s *streamService) UpdateStream(ctx context.Context, r *klivev1.UpdateStreamRequest) (*klivev1.Stream, error) {
+	wish := r.GetStream()
+	id, err := parseStreamName("stream.name", wish.GetName())
+	if err != nil {
+		return nil, err
+	}
+	set, err := settable(r.GetUpdateMask(), wish)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := revisionOf(wish.GetEtag())
+	if err != nil {
+		return nil, err
+	}
+	entry, err := s.entries.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if revision == 0 {
+		// Between the read and the write nobody may have changed the fields that
+		// the mask leaves alone.
+		revision = entry.Revision
+	}
+	for _, field := range set {
+		field(&entry, wish)
+	}
+	if err := checkEntry(&entry); err != nil {
+		return nil, err
+	}
+	if _, err := s.entries.Update(ctx, entry, revision); err != nil {
+		return nil, err
+	}
+	return s.get(ctx, id)
+}
+
+func (s *streamService) DeleteStream(ctx context.Context, r *klivev1.DeleteStreamRequest) (*emptypb.Empty, error) {
+	id, err := parseStreamName("name", r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	revision, err := revisionOf(r.GetEtag())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.entries.Delete(ctx, id, revision); err != nil {
+		return nil, err
+	}
+	if _, onAir := s.live.Status(id); onAir {
+		err = s.live.Stop(ctx, id, fault.New(fault.StreamDeleted, "the stream was deleted"))
+		if err != nil && fault.ReasonOf(err) != fault.StreamNotFound {
+			return nil, err
+		}
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (s *streamService) StopStream(ctx context.Context, r *klivev1.StopStreamRequest) (*klivev1.Stream, error) {
+	id, err := parseStreamName("name", r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.get(ctx, id); err != nil {
+		return nil, err
+	}
+	err = s.live.Stop(ctx, id, fault.New(fault.StoppedByOperator, "an operator stopped the stream").
+		With("principal", auth.FromContext(ctx).Name))
+	if err != nil {
+		return nil, err
+	}
+	return s.get(ctx, id)
+}
+
+func (s *streamService) RotateStreamToken(ctx context.Context, r *klivev1.RotateStreamTokenRequest) (*klivev1.Stream, error) {
+	id, err := parseStreamName("name", r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	entry, token, err := s.entries.RotateToken(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.withToken(entry, token), nil
+}
+
+// withToken is the answer of the two calls that show a token.
+func (s *streamService) withToken(entry stream.Entry, token string) *klivev1.Stream {
+	k := known{id: entry.ID, entry: &entry}
+	if status, ok := s.live.Status(entry.ID); ok {
+		k.status = &status
+	}
+	out := streamProto(k)
+	out.Token = &token
+	return out
+}
+
+func (s *streamService) GetPublishAddresses(ctx context.Context, r *klivev1.GetPublishAddressesRequest) (*klivev1.PublishAddresses, error) {
+	id, err := parseStreamName("name", r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	entry, err := s.entries.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	token, err := s.entries.Token(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s.journal.Record(stream.Event{
+		Type:    stream.AddressesShown,
+		Stream:  id,
+		Message: "the publish addresses were shown",
+		Facts:   map[string]string{"principal": auth.FromContext(ctx).Name},
+	})
+	book := s.addresses.Publish(entry, token)
+	out := &klivev1.PublishAddresses{
+		Name: streamName(id), Token: token, PlayerUrl: book.Player, PlaylistUrl: book.Playlist,
+		Addresses: make([]*klivev1.PublishAddress, len(book.Publish)),
+	}
+	for i, a := range book.Publish {
+		out.Addresses[i] = &klivev1.PublishAddress{
+			Protocol: a.Protocol, ServerIndex: int32(a.ServerIndex), //nolint:gosec // 0 or 1
+			Url: a.URL, Server: a.Server, StreamKey: a.Key,
+		}
+	}
+	return out, nil
+}
+
+// The bounds of what a caller may write into an entry.
+const (
+	maxDisplayName = 200 // characters
+	maxLabels      = 64
+	maxLabelKey    = 63  // bytes
+	maxLabelValue  = 255 // bytes
+)
+
+// checkEntry holds the fields a caller wrote to their bounds. Whether the id
+// is a good one is the authority's business.
+func checkEntry(e *stream.Entry) error {
+	bad := func(field, format string, args ...any) error {
+		return fault.New(fault.InvalidField, format, args...).With("field", field)
+	}
+	if utf8.RuneCountInString(e.DisplayName) > maxDisplayName {
+		return bad("stream.display_name", "display_name is longer than %d characters", maxDisplayName)
+	}
+	if e.Partner < 0 {
+		return bad("stream.partner_id", "partner_id is negative; set a partner's number, or 0 for none")
+	}
+	if len(e.Labels) > maxLabels {
+		return bad("stream.labels", "there are more than %d labels", maxLabels)
+	}
+	for key, value := range e.Labels {
+		if key == "" || len(key) > maxLabelKey || strings.ContainsFunc(key, func(r rune) bool { return r > 0x7f || !isWord(byte(r)) }) {
+			return bad("stream.labels", "the label key %q must be 1 to %d letters, digits or one of _-.:/*+@", shorten(key), maxLabelKey)
+		}
+		if len(value) > maxLabelValue {
+			return bad("stream.labels", "the value of the label %s is longer than %d bytes", key, maxLabelValue)
+		}
+	}
+	return nil
+}
