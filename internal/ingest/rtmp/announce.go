@@ -1,0 +1,106 @@
+package rtmp
+
+import (
+	"time"
+
+	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/media"
+)
+
+// changed is called when a track was found or has changed.
+func (d *demuxer) changed(now time.Time) error {
+	if d.announced {
+		return d.announce()
+	}
+	if d.firstAt.IsZero() {
+		d.firstAt, d.firstDTS = now, -1
+	}
+	return nil
+}
+
+// ready reports whether the tracks known now are to be announced: when both
+// are there, or all that the metadata promised; when nothing was promised,
+// with the first frame, as configurations come before frames; and in any case
+// ingest.AnnounceWait after the first, by the server's or the media's clock.
+func (d *demuxer) ready(now time.Time) bool {
+	switch {
+	case d.video == nil && d.audio == nil:
+		return false
+	case d.video != nil && d.audio != nil:
+		return true
+	case d.meta.video || d.meta.audio:
+		if (d.video != nil || !d.meta.video) && (d.audio != nil || !d.meta.audio) {
+			return true
+		}
+	case d.frames:
+		return true
+	}
+	return now.Sub(d.firstAt) >= ingest.AnnounceWait || d.heldFor() >= ingest.AnnounceWait ||
+		len(d.held) >= maxHeld || d.heldBytes >= maxHeldBytes
+}
+
+// heldFor is how much media time is held back.
+func (d *demuxer) heldFor() time.Duration {
+	if d.firstDTS < 0 || len(d.held) == 0 {
+		return 0
+	}
+	return d.held[len(d.held)-1].DTS - d.firstDTS
+}
+
+// announce declares the tracks and lets go what was held back for them.
+func (d *demuxer) announce() error {
+	tracks := make([]*media.Track, 0, 3)
+	for _, t := range [...]*media.Track{d.video, d.audio, d.data} {
+		if t != nil {
+			tracks = append(tracks, t)
+		}
+	}
+	if err := d.pub.Announce(tracks); err != nil {
+		return err
+	}
+	d.announced = true
+	held := d.held
+	d.held, d.heldBytes = nil, 0
+	for _, p := range held {
+		if err := d.pub.Write(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write passes a packet on, or holds it back until the tracks are announced.
+func (d *demuxer) write(p media.Packet) error {
+	if d.announced {
+		return d.pub.Write(p)
+	}
+	if p.Track.Kind != media.Data {
+		d.frames = true
+		if d.firstDTS < 0 {
+			d.firstDTS = p.DTS
+		}
+	} else if len(d.held) >= maxHeld || d.heldBytes+len(p.Payload) > maxHeldBytes {
+		return nil // data without media: nobody will see it
+	}
+	d.held = append(d.held, p)
+	d.heldBytes += len(p.Payload)
+	return nil
+}
+
+// forget drops what is held back of a track that changed before it was ever
+// announced: nothing could decode it.
+func (d *demuxer) forget(t *media.Track) {
+	if t == nil || d.announced {
+		return
+	}
+	kept := d.held[:0]
+	d.heldBytes = 0
+	for _, p := range d.held {
+		if p.Track != t {
+			kept = append(kept, p)
+			d.heldBytes += len(p.Payload)
+		}
+	}
+	clear(d.held[len(kept):])
+	d.held = kept
+}

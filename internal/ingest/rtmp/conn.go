@@ -1,0 +1,270 @@
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/media"
+	wire "github.com/klive-media/klive/internal/rtmp"
+	"github.com/klive-media/klive/internal/rtmp/message"
+	"github.com/klive-media/klive/internal/run"
+)
+
+// badEvery is how often a connection logs what it dropped.
+const badEvery = 10 * time.Second
+
+// conn is one connection. Its goroutine does all of its reading and writing.
+type conn struct {
+	s     *Server
+	wire  *wire.ServerConn
+	peers *run.Group
+	log   *slog.Logger
+	slab  media.Slab
+
+	remote   netip.AddrPort
+	counters *ingest.Counters
+	address  wire.Connect
+
+	badSince  uint64 // messages dropped since the last line in the log
+	badLogged time.Time
+}
+
+func newConn(s *Server, nc net.Conn, peers *run.Group) *conn {
+	c := &conn{s: s, peers: peers, counters: new(ingest.Counters), log: s.log.With("remote", nc.RemoteAddr().String())}
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		c.remote = a.AddrPort()
+	}
+	o := s.wireOptions()
+	o.Allocator = &c.slab
+	c.wire = wire.NewServerConn(nc, o)
+	return c
+}
+
+// run is the whole life of the connection.
+func (c *conn) run(ctx context.Context) error {
+	defer func() { _ = c.wire.Close() }() // also behind a panic; a second time otherwise
+	// The end of the server wakes the reader, which then says goodbye.
+	stop := context.AfterFunc(ctx, c.wire.Interrupt)
+	defer stop()
+
+	cause := c.serve(ctx)
+	var said error
+	if goodbye := c.goodbye(cause); goodbye != nil {
+		said = c.wire.Dismiss(refusalCode(goodbye), goodbye.Message)
+	}
+	if errors.Is(cause, errSilent) {
+		said = c.wire.Close()
+	} else if said == nil {
+		said = c.wire.CloseGently()
+	}
+	c.log.Info("closed: "+describe(cause), "bytes_in", c.counters.BytesIn.Load(), "unsaid", said != nil)
+	return nil
+}
+
+// errSilent marks the end of a peer that gets no answer: it is gone, or it
+// never spoke RTMP.
+var errSilent = errors.New("no answer is due")
+
+// refused marks an end whose reason the peer has been told.
+type refused struct{ reason *fault.Error }
+
+func (r refused) Error() string { return r.reason.Error() }
+func (r refused) Unwrap() error { return r.reason }
+
+// serve leads the peer through the session, publication after publication.
+// The error is why the connection ends.
+func (c *conn) serve(ctx context.Context) error {
+	if err := c.connect(ctx); err != nil {
+		return err
+	}
+	for published := false; ; published = true {
+		p, err := c.wire.ReadPublish()
+		if published && errors.Is(err, io.EOF) {
+			return errors.Join(errSilent, publicCause(wire.ErrUnpublished))
+		}
+		if err != nil {
+			return c.why(ctx, nil, err)
+		}
+		if err := c.publication(ctx, p); !errors.Is(err, wire.ErrUnpublished) {
+			return err
+		}
+		c.log.Info("unpublished")
+	}
+}
+
+// connect does the handshake and answers connect.
+func (c *conn) connect(ctx context.Context) (err error) {
+	if err := c.wire.Handshake(); err != nil {
+		return errors.Join(errSilent, c.why(ctx, nil, err))
+	}
+	if c.address, err = c.wire.ReadConnect(); err != nil {
+		return errors.Join(errSilent, c.why(ctx, nil, err))
+	}
+	c.log = c.log.With("encoder", clip(c.address.FlashVer))
+	// The name is still to come. What can be refused without it is refused
+	// here, as some encoders show the description of connect only.
+	_, err = c.s.o.Grammar.RTMP(ingest.RTMPAddress{App: c.address.App, TCURL: c.address.TcURL})
+	if e := fault.From(err); e != nil && (e.Reason == fault.UnknownApplication || e.Reason == fault.BadAddress) {
+		c.s.stats.refuse(e.Reason)
+		if err := c.wire.RejectConnect(wire.ConnectRejected, e.Message); err != nil {
+			return errors.Join(errSilent, err)
+		}
+		return refused{e}
+	}
+	return c.wire.AcceptConnect()
+}
+
+// publication opens, feeds and closes one publication.
+func (c *conn) publication(ctx context.Context, p wire.Publish) error {
+	r, err := c.s.o.Grammar.RTMP(ingest.RTMPAddress{App: c.address.App, TCURL: c.address.TcURL, Name: p.Name})
+	if err != nil {
+		return c.refuse(err)
+	}
+	r.Remote, r.Encoder, r.Counters = c.remote, clip(c.address.FlashVer), c.counters
+	pub, err := c.open(ctx, r)
+	if err != nil {
+		return c.refuse(err)
+	}
+	c.s.stats.Publications.Add(1)
+	defer c.s.stats.Publications.Add(-1)
+	cause := error(fault.New(fault.InternalError, "the connection of the encoder met an error of the server"))
+	defer func() { pub.Close(publicCause(cause)) }() // also behind a panic
+
+	name := r.Name()
+	c.log.Info("publishing", "stream", name, "server_index", r.ServerIndex)
+	if err := c.wire.AcceptPublish(); err != nil {
+		cause = c.why(ctx, pub, err)
+		return cause
+	}
+	cause = c.feed(ctx, pub)
+	return cause
+}
+
+// open asks the gate. A gate that takes too long is an error of the server,
+// told to the peer like any other refusal.
+func (c *conn) open(ctx context.Context, r ingest.Request) (ingest.Publication, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.s.o.OpenTimeout)
+	defer cancel()
+	return c.s.o.Gate.Open(ctx, r)
+}
+
+// refuse tells the peer why it may not publish.
+func (c *conn) refuse(err error) error {
+	e := fault.From(err)
+	c.s.stats.refuse(e.Reason)
+	if err := c.wire.RejectPublish(refusalCode(e), e.Message); err != nil {
+		return errors.Join(errSilent, e, err)
+	}
+	return refused{e}
+}
+
+// feed maps messages to packets until the publication ends. The error is why.
+func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
+	ended := make(chan struct{})
+	defer close(ended)
+	// A dismissal must reach a peer that sends nothing.
+	err := c.peers.Detach("rtmp dismissal "+c.remote.String(), func(context.Context) error {
+		select {
+		case <-pub.Done():
+			c.wire.Interrupt()
+		case <-ended:
+		}
+		return nil
+	}, nil)
+	if err != nil {
+		return c.why(ctx, pub, err)
+	}
+	d := newDemuxer(pub, &c.slab, time.Now(), c.badMessage)
+	var m message.Message
+	for {
+		if err := c.wire.ReadMedia(&m); err != nil {
+			if e := d.finish(); e != nil {
+				err = e
+			}
+			return c.why(ctx, pub, err)
+		}
+		c.count()
+		if err := d.message(&m, time.Now()); err != nil {
+			return c.why(ctx, pub, err)
+		}
+	}
+}
+
+// count keeps the statistics after each message.
+func (c *conn) count() {
+	n := c.wire.Received()
+	c.s.stats.BytesIn.Add(n - c.counters.BytesIn.Swap(n))
+	c.s.stats.Messages.Add(1)
+	c.counters.Messages.Add(1)
+}
+
+// badMessage counts a message that was dropped and samples the log.
+func (c *conn) badMessage(err error) {
+	c.s.stats.BadMessages.Add(1)
+	c.counters.BadMessages.Add(1)
+	c.badSince++
+	if now := time.Now(); now.Sub(c.badLogged) >= badEvery {
+		c.log.Warn("dropped bad messages", "count", c.badSince, "last", err)
+		c.badSince, c.badLogged = 0, now
+	}
+}
+
+// why finds the reason behind an error of the connection: the server's end and
+// a dismissal interrupt the reader, so they come first.
+func (c *conn) why(ctx context.Context, pub ingest.Publication, err error) error {
+	if pub != nil {
+		if cause := pub.Cause(); cause != nil {
+			return cause
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fault.New(fault.ServerDraining, "the server is shutting down; try again in a moment")
+	case errors.Is(err, wire.ErrUnpublished), fault.ReasonOf(err) != "":
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fault.New(fault.ProtocolError, "the encoder took too long to say what it wants to publish")
+	case errors.Is(err, io.EOF):
+		return errors.Join(errSilent, fault.New(fault.ConnectionLost, "the encoder hung up without a goodbye"))
+	}
+	return errors.Join(errSilent, fault.New(fault.ConnectionLost, "the connection to the encoder broke").Because(err))
+}
+
+// goodbye is what the peer is still to be told; nil: nothing.
+func (c *conn) goodbye(cause error) *fault.Error {
+	if _, told := errors.AsType[refused](cause); told || errors.Is(cause, errSilent) {
+		return nil
+	}
+	return fault.From(cause)
+}
+
+// publicCause is the cause in the words of ingest.Publication.Close.
+func publicCause(cause error) error {
+	if errors.Is(cause, wire.ErrUnpublished) {
+		return fault.New(fault.Unpublished, "the encoder ended the publication")
+	}
+	return fault.From(cause)
+}
+
+// describe is the cause in one line of the log.
+func describe(cause error) string {
+	e := fault.From(cause)
+	if under := e.Unwrap(); under != nil {
+		return string(e.Reason) + ": " + e.Message + ": " + under.Error()
+	}
+	return string(e.Reason) + ": " + e.Message
+}
+
+// clip bounds what a peer says of itself.
+func clip(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), ingest.MaxEncoderName)], "?")
+}

@@ -1,0 +1,151 @@
+// Package rtmp is the RTMP door: it listens, speaks with encoders through
+// internal/rtmp, and turns what they send into packets.
+//
+// Server is the type to read first; conn.go is the life of one connection,
+// demux.go the mapping from messages to packets.
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
+	wire "github.com/klive-media/klive/internal/rtmp"
+	"github.com/klive-media/klive/internal/run"
+)
+
+// DefaultMaxConnections is how many connections a door holds when Options says
+// nothing. A connection that has not published yet costs some 50 kB.
+const DefaultMaxConnections = 4096
+
+// DefaultOpenTimeout is how long the gate may take.
+const DefaultOpenTimeout = 15 * time.Second
+
+// How long the door waits after an Accept that failed, which mostly means that
+// the process is out of file descriptors.
+const (
+	minAcceptDelay = 5 * time.Millisecond
+	maxAcceptDelay = time.Second
+)
+
+// Options is all that a door needs.
+type Options struct {
+	// Listener is where peers come in; Run closes it. A tls.Listener makes the
+	// door RTMPS.
+	Listener net.Listener
+	Gate     ingest.Gate
+	Grammar  ingest.Grammar
+	Log      *slog.Logger // nil: no log
+	Stats    *Stats       // nil: a new one
+	// MaxConnections bounds open connections; 0 is DefaultMaxConnections.
+	MaxConnections int
+	// OpenTimeout bounds the gate; 0 is DefaultOpenTimeout.
+	OpenTimeout time.Duration
+	// HandshakeTimeout, SetupTimeout and WriteTimeout bound the connection until
+	// publish and its writes; 0 are the wire's defaults.
+	HandshakeTimeout, SetupTimeout, WriteTimeout time.Duration
+}
+
+// Server is the door. It implements ingest.Server.
+type Server struct {
+	o     Options
+	log   *slog.Logger
+	stats *Stats
+}
+
+var _ ingest.Server = (*Server)(nil)
+
+// New makes a door. It listens already, through o.Listener; it serves with Run.
+func New(o Options) *Server {
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = DefaultMaxConnections
+	}
+	if o.OpenTimeout <= 0 {
+		o.OpenTimeout = DefaultOpenTimeout
+	}
+	if o.Stats == nil {
+		o.Stats = new(Stats)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{o: o, log: o.Log, stats: o.Stats}
+}
+
+// Run serves until ctx ends, then says goodbye to every peer and returns when
+// the last is gone. It returns an error only when the listener breaks.
+func (s *Server) Run(ctx context.Context) error {
+	peers := run.New(ctx)
+	stop := context.AfterFunc(ctx, func() { _ = s.o.Listener.Close() }) // Accept returns the error
+	err := s.accept(ctx, peers)
+	stop()
+	_ = s.o.Listener.Close() // a second time where ctx ended it
+	return errors.Join(err, peers.Stop(fault.New(fault.ServerDraining, "the server is shutting down; try again in a moment")))
+}
+
+// accept is the loop of the listener.
+func (s *Server) accept(ctx context.Context, peers *run.Group) error {
+	delay := time.Duration(0)
+	for {
+		nc, err := s.o.Listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = nc.Close() // came too late
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept rtmp: %w", err)
+		case err != nil:
+			delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay)
+			s.log.Warn("an RTMP connection could not be accepted", "error", err, "retry_in", delay)
+			pause(ctx, delay)
+			continue
+		}
+		delay = 0
+		s.admit(nc, peers)
+	}
+}
+
+// admit starts the life of a connection.
+func (s *Server) admit(nc net.Conn, peers *run.Group) {
+	s.stats.Accepted.Add(1)
+	if s.stats.Connections.Add(1) > int64(s.o.MaxConnections) {
+		s.stats.Connections.Add(-1)
+		s.stats.refuse(fault.LimitExceeded)
+		_ = nc.Close() // no words: they would cost what the limit saves
+		return
+	}
+	c := newConn(s, nc, peers)
+	err := peers.Detach("rtmp "+nc.RemoteAddr().String(), c.run, func(err error) {
+		s.stats.Connections.Add(-1)
+		if p, ok := errors.AsType[*run.PanicError](err); ok {
+			s.stats.Panics.Add(1)
+			c.log.Error("an RTMP connection ended by an error of the server", "panic", p.Value, "stack", string(p.Stack))
+		}
+	})
+	if err != nil {
+		s.stats.Connections.Add(-1)
+		_ = nc.Close() // shutting down
+	}
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// wireOptions are the bounds of a connection.
+func (s *Server) wireOptions() wire.Options {
+	return wire.Options{HandshakeTimeout: s.o.HandshakeTimeout, SetupTimeout: s.o.SetupTimeout, WriteTimeout: s.o.WriteTimeout}
+}
