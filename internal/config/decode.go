@@ -12,12 +12,19 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
-// maxFile bounds a configuration file, and a list in the environment. It also bounds how deep the
-// parser can be made to recurse.
-const maxFile = 256 << 10
+// Bounds of a configuration file, and of a list in the environment. The parser's memory grows with the
+// square of the depth, so a file that is no configuration could exhaust it.
+const (
+	maxFile  = 256 << 10
+	maxDepth = 32 // of brackets, and of dashes on one line
+)
+
+var errTooDeep = errors.New("too deeply nested")
 
 // origin is where a value came from.
 type origin struct {
@@ -70,6 +77,9 @@ func (d *decoder) parse(text []byte) (ast.Node, bool) {
 	file, err := parseYAML(text)
 	if err != nil {
 		p := Problem{Source: d.source, Message: "is not valid YAML"}
+		if errors.Is(err, errTooDeep) {
+			p.Message = "is nested deeper than any configuration; is it the right file?"
+		}
 		if syntax, ok := errors.AsType[yaml.Error](err); ok {
 			// Only the parser's sentence: its long form quotes the lines around, secrets included.
 			p.Message += ": " + syntax.GetMessage()
@@ -94,14 +104,32 @@ func (d *decoder) parse(text []byte) (ast.Node, bool) {
 	return root, true
 }
 
-// parseYAML guards against a parser that panics on text nobody thought of.
+// parseYAML guards against a parser that panics, or runs out of memory, on text nobody thought of.
 func parseYAML(text []byte) (file *ast.File, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			file, err = nil, fmt.Errorf("parse YAML: %v", v)
 		}
 	}()
-	return parser.ParseBytes(text, 0)
+	tokens := lexer.Tokenize(string(text))
+	depth, dashes, line := 0, 0, 0
+	for _, tk := range tokens {
+		switch tk.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType:
+			if tk.Position.Line != line {
+				line, dashes = tk.Position.Line, 0
+			}
+			dashes++
+		}
+		if depth > maxDepth || dashes > maxDepth {
+			return nil, errTooDeep
+		}
+	}
+	return parser.Parse(tokens, 0)
 }
 
 func isNull(n ast.Node) bool {

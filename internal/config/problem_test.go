@@ -293,3 +293,19 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A file that is no configuration must be refused before it costs memory: the parser's needs grow with
+// the square of the depth.
+func TestDeepNestingIsRefused(t *testing.T) {
+	for _, file := range []string{
+		strings.Repeat("[", maxFile),
+		"a: " + strings.Repeat("[", maxFile/2-2) + strings.Repeat("]", maxFile/2-2),
+		strings.Repeat("{a: ", maxFile/4),
+		strings.Repeat("- ", maxFile/2),
+	} {
+		_, err := build("k.yaml", []byte(file), nil)
+		require.EqualError(t, err, "k.yaml: is nested deeper than any configuration; is it the right file?")
+	}
+	_, err := build("k.yaml", []byte("streams:\n"+strings.Repeat("- {id: \"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\", token: x}\n", 40)), nil)
+	require.NotContains(t, err.Error(), "nested", "brackets in texts and entries below each other are no nesting")
+}
