@@ -53,7 +53,7 @@ build: setup-run web ## Build bin/klive
 
 .PHONY: e2e
 e2e: setup-e2e build npm ## Test with real clients: ffmpeg, OBS, Chromium; SHORT=1 for the bounded set that CI runs
-	KLIVE_BIN=$(CURDIR)/bin/klive KLIVE_NODE_MODULES=$(CURDIR)/web/node_modules \
+	E2E_SERVER=$(CURDIR)/bin/klive E2E_NODE_MODULES=$(CURDIR)/web/node_modules \
 		go test -tags e2e -count=1 -timeout 30m $(if $(SHORT),-short) -v ./test/e2e/...
 
 .PHONY: bench
