@@ -1,0 +1,115 @@
+package harness
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Viewing is what a browser saw. Times are milliseconds of the wall clock.
+type Viewing struct {
+	Opened  int64         `json:"opened"`
+	Started int64         `json:"started"` // first picture
+	Frames  [][3]*float64 `json:"frames"`  // presented at, latency (null: unreadable), media time
+	Unread  int           `json:"unread"`
+	Events  []struct {
+		Name string  `json:"name"`
+		At   int64   `json:"at"`
+		Time float64 `json:"time"`
+	} `json:"events"`
+	Video struct {
+		CurrentTime float64 `json:"currentTime"`
+		Paused      bool    `json:"paused"`
+		Width       int     `json:"width"`
+		Height      int     `json:"height"`
+		Rate        float64 `json:"rate"`
+		Dropped     int     `json:"dropped"`
+		Total       int     `json:"total"`
+		Audio       int     `json:"audio"` // decoded bytes
+	} `json:"video"`
+	Console  []string `json:"console"`
+	Failed   []string `json:"failed"`
+	Requests int      `json:"requests"`
+	Error    string   `json:"error"`
+}
+
+// Latencies are the readable latencies of the pictures presented after the first `skip`, in order of time.
+func (v *Viewing) Latencies(skip time.Duration) []time.Duration {
+	var list []time.Duration
+	for _, f := range v.Frames {
+		if f[1] != nil && *f[0] >= float64(v.Started+skip.Milliseconds()) {
+			list = append(list, time.Duration(*f[1])*time.Millisecond)
+		}
+	}
+	return list
+}
+
+// Freezes are the stretches longer than d between two presented pictures, after the first `skip`.
+func (v *Viewing) Freezes(skip, d time.Duration) []time.Duration {
+	var list []time.Duration
+	for i := 1; i < len(v.Frames); i++ {
+		from, to := *v.Frames[i-1][0], *v.Frames[i][0]
+		if gap := time.Duration(to-from) * time.Millisecond; gap > d && from >= float64(v.Started+skip.Milliseconds()) {
+			list = append(list, gap)
+		}
+	}
+	return list
+}
+
+// Percentile is the q-th (0 to 1) of the list, which need not be sorted.
+func Percentile(list []time.Duration, q float64) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
+
+// Browser is a Chromium that watches a page.
+type Browser struct {
+	*Process
+	out        *bytes.Buffer
+	Screenshot string
+}
+
+// Watch opens the page in Chromium and watches its video for the given time from the first picture on.
+func Watch(dir, page string, d time.Duration) (*Browser, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	b := &Browser{out: new(bytes.Buffer), Screenshot: outputFile(dir, "screen") + ".png"}
+	job, err := json.Marshal(map[string]any{"url": page, "seconds": d.Seconds(), "screenshot": b.Screenshot})
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("node", filepath.Join(root, "test", "e2e", "js", "play.mjs"), string(job))
+	cmd.Stdout = b.out
+	cmd.Env = os.Environ()
+	if os.Getenv("KLIVE_NODE_MODULES") == "" {
+		cmd.Env = append(cmd.Env, "KLIVE_NODE_MODULES="+filepath.Join(root, "web", "node_modules"))
+	}
+	b.Process, err = StartProcess(cmd, outputFile(dir, "browser"))
+	return b, err
+}
+
+// Result waits for the browser and reads what it saw.
+func (b *Browser) Result(timeout time.Duration) (*Viewing, error) {
+	if !b.Wait(timeout) {
+		b.KillGroup()
+		return nil, fmt.Errorf("the browser did not end within %v: %s", timeout, b.Tail(2000))
+	}
+	v := new(Viewing)
+	if err := json.Unmarshal(b.out.Bytes(), v); err != nil {
+		return nil, fmt.Errorf("read what the browser saw: %w: %s", err, b.Tail(2000))
+	}
+	if v.Error != "" {
+		return v, fmt.Errorf("the browser: %s; console: %q; failed requests: %q", v.Error, v.Console, v.Failed)
+	}
+	return v, nil
+}

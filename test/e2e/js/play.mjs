@@ -1,0 +1,99 @@
+// Opens a player page in Chromium, watches its <video> for a while, and writes what it saw as one line of JSON.
+//
+//   node play.mjs '{"url": "...", "seconds": 60, "screenshot": "/path.png"}'
+//
+// The picture carries the encoder's clock as black and white blocks in its top row (see package stamp); the difference
+// to this machine's clock, at the moment a picture is presented, is the latency from glass to glass.
+import { createRequire } from 'node:module';
+
+const job = JSON.parse(process.argv[2]);
+const require = createRequire(process.env.KLIVE_NODE_MODULES + '/');
+const { chromium } = require('playwright-core');
+
+const browser = await chromium.launch({
+  executablePath: process.env.KLIVE_CHROMIUM || '/usr/bin/chromium',
+  headless: true,
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--autoplay-policy=no-user-gesture-required',
+    '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
+  ],
+});
+
+// watch runs in the page. Times are milliseconds of the wall clock.
+function watch() {
+  const BLOCK = 16, BITS = 40;
+  const seen = { frames: [], events: [], unread: 0, started: 0 };
+  window.__seen = seen;
+  const canvas = document.createElement('canvas');
+  canvas.width = BLOCK * BITS;
+  canvas.height = BLOCK;
+  const paint = canvas.getContext('2d', { willReadFrequently: true });
+
+  function read(video) {
+    paint.drawImage(video, 0, 0, BLOCK * BITS, BLOCK, 0, 0, BLOCK * BITS, BLOCK);
+    const row = paint.getImageData(0, BLOCK / 2, BLOCK * BITS, 1).data;
+    const bytes = [0, 0, 0, 0, 0];
+    for (let i = 0; i < BITS; i++) {
+      const luma = row[4 * (i * BLOCK + BLOCK / 2)];
+      bytes[i >> 3] = bytes[i >> 3] * 2 + (luma > 128 ? 1 : 0);
+    }
+    if ((bytes[0] ^ bytes[1] ^ bytes[2] ^ bytes[3] ^ 0x5a) !== bytes[4]) return null;
+    return ((bytes[0] * 256 + bytes[1]) * 256 + bytes[2]) * 256 + bytes[3];
+  }
+
+  function attach(video) {
+    for (const name of ['waiting', 'stalled', 'playing', 'pause', 'error', 'ended', 'seeking']) {
+      video.addEventListener(name, () => seen.events.push({ name, at: Date.now(), time: video.currentTime }));
+    }
+    const frame = () => {
+      const now = Date.now();
+      const stamp = read(video);
+      if (stamp === null) seen.unread++;
+      // The stamp is the clock modulo 2^32.
+      const latency = stamp === null ? null : (now - stamp) % 4294967296;
+      if (!seen.started) seen.started = now;
+      seen.frames.push([now, latency, Math.round(video.currentTime * 1000)]);
+      video.requestVideoFrameCallback(frame);
+    };
+    video.requestVideoFrameCallback(frame);
+  }
+
+  const look = setInterval(() => {
+    const video = document.querySelector('video');
+    if (!video) return;
+    clearInterval(look);
+    video.muted = true;
+    attach(video);
+    video.play().catch(() => {}); // the page may not have a source yet; it plays by itself then
+  }, 20);
+}
+
+const out = { console: [], failed: [], requests: 0 };
+try {
+  const page = await browser.newPage({ viewport: { width: 1000, height: 700 } });
+  page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) out.console.push(m.text()); });
+  page.on('pageerror', (e) => out.console.push(String(e)));
+  page.on('request', () => out.requests++);
+  page.on('response', (r) => { if (r.status() >= 400) out.failed.push(`${r.status()} ${r.url()}`); });
+  await page.addInitScript(`(${watch})()`);
+  out.opened = Date.now();
+  await page.goto(job.url, { waitUntil: 'domcontentloaded' });
+  await page.waitForFunction('window.__seen && window.__seen.started > 0', null, { timeout: (job.startTimeout || 20) * 1000, polling: 50 });
+  process.stderr.write('playing\n');
+  await page.waitForFunction(`Date.now() - window.__seen.started > ${job.seconds * 1000}`, null, { timeout: job.seconds * 1000 + 30000, polling: 100 });
+  Object.assign(out, await page.evaluate('window.__seen'));
+  out.video = await page.evaluate(`(() => {
+    const v = document.querySelector('video'), q = v.getVideoPlaybackQuality();
+    return { currentTime: v.currentTime, paused: v.paused, width: v.videoWidth, height: v.videoHeight, rate: v.playbackRate,
+      dropped: q.droppedVideoFrames, total: q.totalVideoFrames, audio: v.webkitAudioDecodedByteCount };
+  })()`);
+  if (job.screenshot) await page.screenshot({ path: job.screenshot });
+} catch (e) {
+  out.error = String(e);
+  if (job.screenshot) {
+    for (const page of browser.contexts().flatMap((c) => c.pages())) await page.screenshot({ path: job.screenshot }).catch(() => {});
+  }
+} finally {
+  await browser.close();
+}
+process.stdout.write(JSON.stringify(out) + '\n');
