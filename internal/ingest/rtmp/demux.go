@@ -7,6 +7,7 @@ import (
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/media/codec/h264"
 	"github.com/klive-media/klive/internal/rtmp/flv"
 	"github.com/klive-media/klive/internal/rtmp/message"
 )
@@ -126,31 +127,28 @@ func (d *demuxer) videoFrame(stamp uint32, h flv.Video, body []byte, now time.Ti
 		d.bad(fault.New(fault.BadMedia, "a video frame came before the H.264 configuration"))
 		return nil
 	}
-	u, err := scanAVC(body, d.lengthSize)
+	payload, info, err := h264.NormalizePayload(d.slab, body, d.lengthSize)
 	if err != nil {
 		d.bad(err)
 		return nil
 	}
-	if len(u.sps) > 0 && len(u.pps) > 0 {
-		if err := d.inBandConfig(&u, now); err != nil {
+	if info.ParameterSets {
+		if err := d.inBandConfig(body, now); err != nil {
 			return err
 		}
 	}
-	if u.size == 0 {
+	if len(payload) == 0 {
 		return nil // parameter sets or fillers alone
 	}
-	if u.dirty {
-		body = cleanAVC(d.slab, body, d.lengthSize, u.size)
-	}
-	p := media.Packet{Track: d.video, Payload: body, Captured: d.captured(now)}
+	p := media.Packet{Track: d.video, Payload: payload, Captured: d.captured(now)}
 	p.DTS = d.clock.media(stamp)
 	// A negative composition time breaks the promise that nothing is shown
 	// before it is decoded; such a picture is shown as soon as it can be.
 	p.PTS = p.DTS + time.Duration(max(h.CompositionTime, 0))*time.Millisecond
-	if u.idr || h.Frame == flv.FrameKey && u.pictures > 0 {
+	if isKey(h.Frame, info) {
 		p.Flags |= media.Key
 	}
-	if h.Frame == flv.FrameDisposable || u.pictures > 0 && !u.reference {
+	if h.Frame == flv.FrameDisposable || info.Droppable {
 		p.Flags |= media.Droppable
 	}
 	if d.videoNew {
@@ -160,21 +158,34 @@ func (d *demuxer) videoFrame(stamp uint32, h flv.Video, body []byte, now time.Ti
 	return d.write(p)
 }
 
+// isKey reports whether decoding can start with a frame. What is in it counts:
+// with periodic intra refresh encoders mark frames as key from which the
+// picture is only whole some frames later. Where it says nothing, the sender's
+// mark does.
+func isKey(frame flv.FrameType, info h264.Info) bool {
+	switch {
+	case info.Slices == 0:
+		return false
+	case info.Recovery && !info.IDR:
+		return info.RecoveryFrames == 0
+	}
+	return info.IDR || frame == flv.FrameKey
+}
+
 // inBandConfig takes parameter sets that stand in a frame. Usually they repeat
 // the sequence header; an encoder that changes its picture without sending a
 // new one says it only here.
-func (d *demuxer) inBandConfig(u *accessUnit, now time.Time) error {
-	if sameParameterSets(d.video.Config, u.sps, u.pps) {
-		return nil
-	}
-	avcC, err := buildAVCC(u.sps, u.pps)
-	if err == nil {
+func (d *demuxer) inBandConfig(body []byte, now time.Time) error {
+	config, changed, err := h264.UpdateConfig(d.video.Config, body, d.lengthSize)
+	if err == nil && changed {
 		var t *media.Track
-		if t, _, err = avcTrack(avcC); err == nil {
+		if t, _, err = avcTrack(config); err == nil {
 			return d.setVideo(t, now)
 		}
 	}
-	d.bad(err)
+	if err != nil {
+		d.bad(err)
+	}
 	return nil
 }
 
