@@ -122,6 +122,7 @@ type Limits struct {
 	ReconnectWindow time.Duration `key:"reconnect_window" min:"0s" max:"1h" doc:"How long a stream waits for a publisher that went away before its broadcast ends."`
 	TakeoverAfter   time.Duration `key:"takeover_after" min:"500ms" max:"1m" doc:"How long a publisher must have sent no media before another one with a valid token may take its place."`
 	IdleTimeout     time.Duration `key:"idle_timeout" min:"1s" max:"1h" doc:"A publisher that sent no media for this long is closed; not shorter than takeover_after."`
+	DrainTimeout    time.Duration `key:"drain_timeout" min:"0s" max:"1h" doc:"How long a stop waits for publishers to leave by themselves before it disconnects them; a second signal ends the wait."`
 	MaxStreams      int           `key:"max_streams" min:"0" max:"1000000" doc:"Most streams on air at once; 0 is no limit."`
 	MaxViewers      int           `key:"max_viewers" min:"0" max:"10000000" doc:"Most viewers served at once, over all streams; 0 is no limit."`
 	LogBytes        Size          `key:"log_bytes" min:"256KiB" max:"1GiB" doc:"Most memory the packets of one rendition may take before the oldest are dropped."`
@@ -156,6 +157,7 @@ func Default() Config {
 			ReconnectWindow: 30 * time.Second,
 			TakeoverAfter:   3 * time.Second,
 			IdleTimeout:     60 * time.Second,
+			DrainTimeout:    3 * time.Second,
 			LogBytes:        8 << 20,
 			LogDuration:     4 * time.Second,
 		},

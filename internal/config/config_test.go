@@ -45,6 +45,7 @@ var samples = map[string]string{
 	"limits.reconnect_window": "0",
 	"limits.takeover_after":   "5s",
 	"limits.idle_timeout":     "1h",
+	"limits.drain_timeout":    "10s",
 	"limits.max_streams":      "50",
 	"limits.max_viewers":      "1000",
 	"limits.log_bytes":        "16MiB",
