@@ -90,7 +90,7 @@ func readBounded(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // opened for reading: closing loses nothing
+	defer f.Close() // opened for reading: closing loses nothing
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)

@@ -156,7 +156,7 @@ func message(err error) string {
 	return Redact(err.Error())
 }
 
-// Livez, Readyz and Startupz answer the probes with 200 or 503 and the report as JSON.
+// Livez answers the liveness probe with 200 or 503 and the report as JSON.
 func (h *Health) Livez() http.Handler { return probe(h.Live) }
 
 // Readyz answers the readiness probe; see Livez.

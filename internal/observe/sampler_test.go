@@ -79,7 +79,7 @@ func TestSamplerRuns(t *testing.T) {
 		s := NewSampler(log, slog.LevelWarn)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { s.Run(ctx) }) //nolint:errcheck // never fails
+		wg.Go(func() { s.Run(ctx) }) // never fails
 		s.Count("bad packet", nil)
 		s.Count("bad packet", nil)
 		s.Count("bad packet", nil)

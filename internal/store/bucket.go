@@ -160,7 +160,7 @@ func checkRecord(key string, value []byte) error {
 
 // fail turns an error of JetStream into one of this package's.
 func (b *Bucket) fail(verb, key string, err error) error {
-	kind := error(nil)
+	var kind error
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
 		kind = ErrNotFound

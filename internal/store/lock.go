@@ -22,7 +22,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		owner := readOwner(f)
-		f.Close() //nolint:errcheck // nothing was written to it
+		f.Close() // nothing was written to it
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("open store: %s is in use by another server%s; stop it, or set another data_dir: %w", dir, owner, ErrInUse)
 		}
@@ -32,7 +32,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err := f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 		if err != nil {
-			f.Close() //nolint:errcheck // the write's error is the one to report
+			f.Close() // the write's error is the one to report
 			return nil, fmt.Errorf("open store: write lock file: %w", err)
 		}
 	}

@@ -81,6 +81,6 @@ func (w *Watch) Close() {
 	}
 	// The deliverer may be waiting for room for one more change and sees the end only after it:
 	// take what comes until the channel is closed.
-	for range w.w.Updates() { //nolint:revive // emptying is the purpose
+	for range w.w.Updates() { // emptying is the purpose
 	}
 }
