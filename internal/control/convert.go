@@ -2,7 +2,6 @@ package control
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -80,7 +79,7 @@ func merge(entries []stream.Entry, statuses []stream.Status) []known {
 // streamProto makes the resource. It has no access to a token, so it cannot
 // show one.
 func streamProto(k known) *klivev1.Stream {
-	out := &klivev1.Stream{Name: streamName(k.id), Id: k.id, Template: strings.Contains(k.id, "*")}
+	out := &klivev1.Stream{Name: streamName(k.id), Id: k.id}
 	if e := k.entry; e != nil {
 		out.DisplayName = e.DisplayName
 		out.PartnerId = int32(e.Partner) //nolint:gosec // bounded where entries are made

@@ -49,15 +49,6 @@ func whole(value string) (string, bool) {
 	return strconv.FormatInt(n, 10), err == nil
 }
 
-// truth brings a boolean into its canonical form.
-func truth(value string) (string, bool) {
-	switch value {
-	case "true", "false":
-		return value, true
-	}
-	return "", false
-}
-
 // enum accepts the names of a generated enum, with and without their prefix,
 // and brings them into the long form.
 func enum(prefix string, values map[string]int32) func(string) (string, bool) {

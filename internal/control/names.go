@@ -43,11 +43,12 @@ func parseParent(name string) (string, error) {
 	return parseStreamName("parent", name)
 }
 
-// parseSessionName reads `streams/{stream}/sessions/{session}`.
+// parseSessionName reads `streams/{stream}/sessions/{session}`; the stream may
+// be `-`, as session ids are unique among all streams.
 func parseSessionName(name string) (stream, session string, err error) {
 	rest, ok := strings.CutPrefix(name, streamsCollection)
 	stream, session, cut := strings.Cut(rest, sessionsCollection)
-	if !ok || !cut || !resourceID.MatchString(stream) || !resourceID.MatchString(session) {
+	if !ok || !cut || stream != anyStream && !resourceID.MatchString(stream) || !resourceID.MatchString(session) {
 		return "", "", badName("name", name, "streams/{stream}/sessions/{session}")
 	}
 	return stream, session, nil

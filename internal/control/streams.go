@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -26,7 +27,6 @@ var streamFields = map[string]filterField[*klivev1.Stream]{
 		get:  func(s *klivev1.Stream) string { return s.GetOrigin().String() },
 		form: enum("STREAM_ORIGIN_", klivev1.StreamOrigin_value),
 	},
-	"template":   {get: func(s *klivev1.Stream) string { return strconv.FormatBool(s.GetTemplate()) }, form: truth},
 	"partner_id": {get: func(s *klivev1.Stream) string { return strconv.Itoa(int(s.GetPartnerId())) }, form: whole},
 	"labels":     {key: func(s *klivev1.Stream, key string) string { return s.GetLabels()[key] }, form: text},
 }
@@ -109,6 +109,7 @@ func (s *streamService) CreateStream(ctx context.Context, r *klivev1.CreateStrea
 	if err != nil {
 		return nil, err
 	}
+	s.record(ctx, stream.StreamCreated, made.ID, "the stream was created")
 	return s.withToken(made, token), nil
 }
 
@@ -144,6 +145,7 @@ func (s *streamService) UpdateStream(ctx context.Context, r *klivev1.UpdateStrea
 	if _, err := s.entries.Update(ctx, entry, revision); err != nil {
 		return nil, err
 	}
+	s.record(ctx, stream.StreamUpdated, id, "the stream was changed")
 	return s.get(ctx, id)
 }
 
@@ -159,6 +161,7 @@ func (s *streamService) DeleteStream(ctx context.Context, r *klivev1.DeleteStrea
 	if err := s.entries.Delete(ctx, id, revision); err != nil {
 		return nil, err
 	}
+	s.record(ctx, stream.StreamDeleted, id, "the stream was deleted")
 	if _, onAir := s.live.Status(id); onAir {
 		err = s.live.Stop(ctx, id, fault.New(fault.StreamDeleted, "the stream was deleted"))
 		if err != nil && fault.ReasonOf(err) != fault.StreamNotFound {
@@ -193,7 +196,16 @@ func (s *streamService) RotateStreamToken(ctx context.Context, r *klivev1.Rotate
 	if err != nil {
 		return nil, err
 	}
+	s.record(ctx, stream.TokenRotated, id, "the publishing token was replaced")
 	return s.withToken(entry, token), nil
+}
+
+// record writes an event that says who did what.
+func (s *streamService) record(ctx context.Context, t stream.EventType, id, message string) {
+	s.journal.Record(stream.Event{
+		Time: time.Now(), Type: t, Stream: id, Message: message,
+		Facts: map[string]string{"principal": auth.FromContext(ctx).Name},
+	})
 }
 
 // withToken is the answer of the two calls that show a token.
@@ -220,12 +232,7 @@ func (s *streamService) GetPublishAddresses(ctx context.Context, r *klivev1.GetP
 	if err != nil {
 		return nil, err
 	}
-	s.journal.Record(stream.Event{
-		Type:    stream.AddressesShown,
-		Stream:  id,
-		Message: "the publish addresses were shown",
-		Facts:   map[string]string{"principal": auth.FromContext(ctx).Name},
-	})
+	s.record(ctx, stream.AddressesShown, id, "the publish addresses were shown")
 	book := s.addresses.Publish(entry, token)
 	out := &klivev1.PublishAddresses{
 		Name: streamName(id), Token: token, PlayerUrl: book.Player, PlaylistUrl: book.Playlist,

@@ -100,26 +100,24 @@ type Stream struct {
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The furthest state of the stream's sessions.
 	State BroadcastState `protobuf:"varint,6,opt,name=state,proto3,enum=klive.v1.BroadcastState" json:"state,omitempty"`
-	// The state in Kaltura's numbers, 0 where Kaltura has none: ERROR -1, STOPPED 0, PLAYABLE 1,
+	// The state in Kaltura's numbers, 0 before authentication: ERROR -1, STOPPED 0, PLAYABLE 1,
 	// BROADCASTING 2, AUTHENTICATED 3.
 	KalturaStatus int32 `protobuf:"varint,7,opt,name=kaltura_status,json=kalturaStatus,proto3" json:"kaltura_status,omitempty"`
 	// What is on air, or was last, one for each server index.
 	Broadcasts []*Broadcast `protobuf:"bytes,8,rep,name=broadcasts,proto3" json:"broadcasts,omitempty"`
 	// Where the stream comes from.
 	Origin StreamOrigin `protobuf:"varint,9,opt,name=origin,proto3,enum=klive.v1.StreamOrigin" json:"origin,omitempty"`
-	// True when the id holds a `*`: any stream whose id fits may be published.
-	Template bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	// When the stream was created.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When a settable field was last changed.
-	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with each change of a settable field, not with the state. Sent
 	// back in an update or delete it makes sure that nobody else changed the
 	// stream in between.
-	Etag string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The publishing token. Set only in the responses of CreateStream and
 	// RotateStreamToken; never in Get, List or Watch.
-	Token         *string `protobuf:"bytes,14,opt,name=token,proto3,oneof" json:"token,omitempty"`
+	Token         *string `protobuf:"bytes,13,opt,name=token,proto3,oneof" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -215,13 +213,6 @@ func (x *Stream) GetOrigin() StreamOrigin {
 		return x.Origin
 	}
 	return StreamOrigin_STREAM_ORIGIN_UNSPECIFIED
-}
-
-func (x *Stream) GetTemplate() bool {
-	if x != nil {
-		return x.Template
-	}
-	return false
 }
 
 func (x *Stream) GetCreateTime() *timestamppb.Timestamp {
@@ -535,7 +526,7 @@ type ListStreamsRequest struct {
 	// The `next_page_token` of the page before. The filter must be the same.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Terms joined with AND, each `field = value` or `field != value`; fields:
-	// id, state, origin, template, partner_id, display_name, labels.KEY.
+	// id, state, origin, partner_id, display_name, labels.KEY.
 	// Example: `state = PLAYABLE AND labels.room = "A 1"`.
 	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1201,7 +1192,7 @@ var File_klive_v1_stream_proto protoreflect.FileDescriptor
 
 const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\xec\x05\n" +
+	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\xcb\x05\n" +
 	"\x06Stream\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12&\n" +
@@ -1214,15 +1205,14 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
 	"broadcasts\x18\b \x03(\v2\x13.klive.v1.BroadcastB\x03\xe0A\x03R\n" +
 	"broadcasts\x123\n" +
-	"\x06origin\x18\t \x01(\x0e2\x16.klive.v1.StreamOriginB\x03\xe0A\x03R\x06origin\x12\x1f\n" +
-	"\btemplate\x18\n" +
-	" \x01(\bB\x03\xe0A\x03R\btemplate\x12@\n" +
-	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"\x06origin\x18\t \x01(\x0e2\x16.klive.v1.StreamOriginB\x03\xe0A\x03R\x06origin\x12@\n" +
+	"\vcreate_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
-	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x17\n" +
-	"\x04etag\x18\r \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
-	"\x05token\x18\x0e \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
+	"\x04etag\x18\f \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
+	"\x05token\x18\r \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01::\xeaA7\n" +
