@@ -108,10 +108,11 @@ func (c *ServerConn) AcceptConnect() error {
 	return err
 }
 
-// RejectConnect refuses the peer with NetConnection.Connect.Rejected. The
+// RejectConnect refuses the peer with a NetConnection.Connect code. The
 // description is what its user reads. CloseGently follows.
 func (c *ServerConn) RejectConnect(code, description string) error {
-	if err := c.command(0, message.Command{Name: "_error", Transaction: c.connect, Object: serverProperties(),
+	// No properties here: ffmpeg looks for the description in the first object.
+	if err := c.command(0, message.Command{Name: "_error", Transaction: c.connect,
 		Args: []amf.Value{Info{LevelError, code, description}.object()}}); err != nil {
 		return err
 	}
