@@ -195,8 +195,8 @@ func (s *Server) runInner(ctx context.Context) error {
 	// The servers must outlive ctx: they end in the order of stop.
 	group := run.New(context.WithoutCancel(ctx))
 	for name, serve := range map[string]func(context.Context) error{
-		"control grpc":    func(context.Context) error { return s.outside.Serve(s.grpcListener) },
-		"control gateway": func(context.Context) error { return s.inside.Serve(s.pipe) },
+		"control grpc":    func(context.Context) error { return serveGRPC(s.outside, s.grpcListener) },
+		"control gateway": func(context.Context) error { return serveGRPC(s.inside, s.pipe) },
 		"control http":    func(context.Context) error { return s.serveHTTP() },
 		"control board":   s.board.run,
 		"control health":  s.followDrain,
@@ -211,6 +211,14 @@ func (s *Server) runInner(ctx context.Context) error {
 	}
 	s.stop()
 	return group.Stop(nil)
+}
+
+// serveGRPC leaves out the error of a server that was stopped before it began.
+func serveGRPC(server *grpc.Server, listener net.Listener) error {
+	if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
 }
 
 func (s *Server) serveHTTP() error {
