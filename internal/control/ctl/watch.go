@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -38,7 +39,8 @@ func (w *WatchStreams) Run(ctx context.Context, c *Command, to *IO) error {
 			}
 			switch change := m.GetChange().(type) {
 			case *klivev1.WatchStreamsResponse_Stream:
-				_, err = fmt.Fprintln(to.Out, clean(strings.TrimRight(strings.Join(streamRow(change.Stream), "  "), " ")))
+				cells := slices.DeleteFunc(streamRow(change.Stream), func(cell string) bool { return cell == "" })
+				_, err = fmt.Fprintln(to.Out, clean(strings.Join(cells, "  ")))
 			case *klivev1.WatchStreamsResponse_Deleted:
 				_, err = fmt.Fprintln(to.Out, clean(id(change.Deleted)), " deleted")
 			case *klivev1.WatchStreamsResponse_Synced:
