@@ -44,10 +44,15 @@ func Dial(ctx context.Context, a Address) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Wrap(ctx, nc, a)
+}
+
+// Wrap publishes over a connection that exists, which it owns from then on.
+func Wrap(ctx context.Context, nc net.Conn, a Address) (*Conn, error) {
 	c := &Conn{nc: nc, name: a.Name, ended: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c.rtmp = rtmp.NewClientConn(nc, rtmp.Options{})
-	err = c.rtmp.Connect(rtmp.Connect{App: a.App, TcURL: "rtmp://" + a.Host + "/" + a.App, FlashVer: "FMLE/3.0 (compatible; bench)"})
+	err := c.rtmp.Connect(rtmp.Connect{App: a.App, TcURL: "rtmp://" + a.Host + "/" + a.App, FlashVer: "FMLE/3.0 (compatible; bench)"})
 	if err == nil {
 		err = c.rtmp.Publish(a.Name)
 	}

@@ -91,8 +91,8 @@ func Watch(dir, page string, d time.Duration) (*Browser, error) {
 	cmd := exec.Command("node", filepath.Join(root, "test", "e2e", "js", "play.mjs"), string(job))
 	cmd.Stdout = b.out
 	cmd.Env = os.Environ()
-	if os.Getenv("KLIVE_NODE_MODULES") == "" {
-		cmd.Env = append(cmd.Env, "KLIVE_NODE_MODULES="+filepath.Join(root, "web", "node_modules"))
+	if os.Getenv("E2E_NODE_MODULES") == "" {
+		cmd.Env = append(cmd.Env, "E2E_NODE_MODULES="+filepath.Join(root, "web", "node_modules"))
 	}
 	b.Process, err = StartProcess(cmd, outputFile(dir, "browser"))
 	return b, err

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,7 +22,7 @@ import (
 
 // Options say how a server is started.
 type Options struct {
-	// Binary is bin/klive; empty: $KLIVE_BIN, else bin/klive of this source tree.
+	// Binary is bin/klive; empty: $E2E_SERVER, else bin/klive of this source tree.
 	Binary string
 	// Dir holds the configuration, the data and the output. It must exist.
 	Dir string
@@ -73,7 +74,7 @@ func Launch(ctx context.Context, o Options) (*Server, error) {
 func (s *Server) Relaunch(ctx context.Context) error {
 	cmd := exec.Command(s.options.Binary, "serve", "--config", s.config)
 	cmd.Dir = s.Dir
-	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+s.RTMP, "KLIVE_MEDIA_HTTP_LISTEN="+s.Media,
+	cmd.Env = append(environment(), "KLIVE_RTMP_LISTEN="+s.RTMP, "KLIVE_MEDIA_HTTP_LISTEN="+s.Media,
 		"KLIVE_CONTROL_GRPC_LISTEN="+s.GRPC, "KLIVE_CONTROL_HTTP_LISTEN="+s.Control)
 	cmd.Env = append(cmd.Env, s.options.Env...)
 	p, err := StartProcess(cmd, filepath.Join(s.Dir, "klive.log"))
@@ -94,6 +95,11 @@ func (s *Server) Relaunch(ctx context.Context) error {
 		return fmt.Errorf("start the server: %w; its output ends with:\n%s", err, p.Tail(4000))
 	}
 	return nil
+}
+
+// environment is this process's without settings of the server: a test has its own.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KLIVE_") })
 }
 
 // Ready asks /readyz.
@@ -170,9 +176,9 @@ func Root() (string, error) {
 	}
 }
 
-// Binary is $KLIVE_BIN, else bin/klive of the source tree.
+// Binary is $E2E_SERVER, else bin/klive of the source tree.
 func Binary() (string, error) {
-	if b := os.Getenv("KLIVE_BIN"); b != "" {
+	if b := os.Getenv("E2E_SERVER"); b != "" {
 		return b, nil
 	}
 	root, err := Root()

@@ -7,11 +7,11 @@
 import { createRequire } from 'node:module';
 
 const job = JSON.parse(process.argv[2]);
-const require = createRequire(process.env.KLIVE_NODE_MODULES + '/');
+const require = createRequire(process.env.E2E_NODE_MODULES + '/');
 const { chromium } = require('playwright-core');
 
 const browser = await chromium.launch({
-  executablePath: process.env.KLIVE_CHROMIUM || '/usr/bin/chromium',
+  executablePath: process.env.E2E_CHROMIUM || '/usr/bin/chromium',
   headless: true,
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--autoplay-policy=no-user-gesture-required',
