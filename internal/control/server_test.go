@@ -192,4 +192,3 @@ func TestSecondServerOnTheSamePortFails(t *testing.T) {
 	_, err := New(o)
 	require.ErrorContains(t, err, "control.grpc_listen")
 }
-
