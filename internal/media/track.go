@@ -13,8 +13,10 @@ type TrackID uint32
 // TrackIDs of a rendition are made of its ingest index (1 to 9999), the kind,
 // and a number within the kind (0 to 15): see NewTrackID.
 const (
-	trackNumbers = 16
-	trackKinds   = 4
+	// MaxTracksPerKind is how many tracks of one kind a rendition can have.
+	MaxTracksPerKind = 16
+	trackNumbers     = MaxTracksPerKind
+	trackKinds       = 4
 )
 
 // NewTrackID gives the ID of the n-th track (from 0) of a kind in the

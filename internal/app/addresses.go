@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/klive-media/klive/internal/control"
+	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+// addresses builds what people paste: it alone knows grammar and listeners.
+type addresses Server
+
+var _ control.Addresses = (*addresses)(nil)
+
+// Publish implements control.Addresses.
+func (a *addresses) Publish(e stream.Entry, token string) control.AddressBook {
+	media := a.mediaURL()
+	book := control.AddressBook{
+		Player:   media + "/live/" + e.ID + "/",
+		Playlist: media + "/live/" + e.ID + "/index.m3u8",
+	}
+	for server := range 2 {
+		paste := a.rtmp(e, token, server)
+		book.Publish = append(book.Publish, control.PublishAddress{
+			Protocol: "rtmp", ServerIndex: server, URL: paste.URL, Server: paste.Server, Key: paste.Key,
+		})
+	}
+	return book
+}
+
+func (a *addresses) rtmp(e stream.Entry, token string, server int) ingest.RTMPPaste {
+	return a.grammar.RTMPPaste("rtmp", a.host("rtmp", "1935"), ingest.Request{
+		Stream: e.ID, Index: 1, ServerIndex: server, Partner: e.Partner, Token: token,
+	})
+}
+
+func (a *addresses) mediaURL() string {
+	scheme, port := "http", "80"
+	if a.cfg.MediaHTTP.TLS.Enabled() {
+		scheme, port = "https", "443"
+	}
+	return scheme + "://" + a.host("media-http", port)
+}
+
+// host is the listener's address as others reach it; a listener on every
+// address is shown by the machine's name, or as localhost where it has none.
+// The port is left out where it is the scheme's own.
+func (a *addresses) host(listener, standard string) string {
+	for _, l := range a.listeners {
+		if l.Name != listener {
+			continue
+		}
+		host, port, err := net.SplitHostPort(l.Address)
+		if err != nil {
+			return l.Address
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			host = machineName()
+		}
+		if port == standard {
+			if strings.Contains(host, ":") {
+				return "[" + host + "]"
+			}
+			return host
+		}
+		return net.JoinHostPort(host, port)
+	}
+	return "localhost"
+}
+
+// machineName is the address by which this machine's neighbours most likely
+// reach it: that of its first interface that is up and not loopback.
+func machineName() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "localhost"
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	return "localhost"
+}
+
+// announce prints, at the first start only, how to publish the first stream.
+// It writes to the output and not to the log, as the addresses hold a token.
+func (s *Server) announce(ctx context.Context) error {
+	e, token, made, err := s.catalog.FirstStart(ctx)
+	if err != nil || !made {
+		return err
+	}
+	s.events.Record(stream.Event{Type: stream.StreamCreated, Stream: e.ID, Message: "made at the first start"})
+	a := (*addresses)(s)
+	paste := a.rtmp(e, token, 0)
+	media := a.mediaURL()
+	program := "bin/klive"
+	if len(os.Args) > 0 {
+		program = os.Args[0]
+	}
+	_, err = fmt.Fprintf(s.opts.Output, `
+This is the first start: a stream named %q was made. Its stream key is a secret.
+
+  OBS      Settings > Stream > Service: Custom
+             Server      %s
+             Stream Key  %s
+  ffmpeg   ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv "%s"
+  Watch    %s/live/%s/
+  Control  http://%s/   or   %s ctl streams list
+
+  See the addresses again with: %s ctl streams addresses %s
+
+`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, s.control.HTTPAddr(), program, program, e.ID)
+	if err != nil {
+		return fmt.Errorf("print the first addresses: %w", err)
+	}
+	return nil
+}

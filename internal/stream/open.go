@@ -1,0 +1,130 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/segment"
+)
+
+// Open implements ingest.Gate: it asks the authority, then gives the publisher
+// its place.
+func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publication, error) {
+	s, superseded, err := r.admit(ctx, req)
+	if err != nil {
+		r.refused(&req, err)
+		return nil, err
+	}
+	if superseded != nil {
+		r.log.Warn("a silent publisher lost its place", "stream", s.shelf.Stream, "session", superseded.id, "newcomer", s.id)
+	}
+	r.opts.Journal.Record(Event{
+		Type: SessionStarted, Stream: s.shelf.Stream, Session: s.id,
+		Message: fmt.Sprintf("%s publishes %s by %s", req.Remote, req.Name(), req.Protocol),
+		Facts: map[string]string{
+			"protocol": req.Protocol, "remote": req.Remote.String(), "encoder": s.req.Encoder,
+			"index": strconv.Itoa(s.index), "server_index": strconv.Itoa(s.shelf.ServerIndex),
+		},
+	})
+	return s, nil
+}
+
+func (r *Registry) admit(ctx context.Context, req ingest.Request) (s, superseded *session, err error) {
+	r.mu.Lock()
+	err = r.draining
+	r.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	grant, err := r.opts.Authority.Authenticate(ctx, req)
+	if err != nil {
+		return nil, nil, fault.From(err)
+	}
+	req.Token = "" // nobody behind the authority needs it
+
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining != nil { // meanwhile
+		return nil, nil, r.draining
+	}
+	if until, ok := r.stopped[grant.Stream]; ok && now.Before(until) {
+		return nil, nil, fault.New(fault.StreamStopped, "%s was stopped by an operator; it may return in %s",
+			grant.Stream, until.Sub(now).Round(time.Second))
+	}
+	at := place{segment.ShelfID{Stream: grant.Stream, ServerIndex: grant.ServerIndex}, grant.Index}
+	if old := r.places[at]; old != nil {
+		silent := now.Sub(old.lastMedia())
+		if silent < r.opts.Limits.TakeoverAfter {
+			return nil, nil, fault.New(fault.StreamBusy,
+				"%s is already being published and its encoder is alive; stop that one first", req.Name())
+		}
+		superseded = old
+	} else if err := r.roomFor(grant.Stream); err != nil {
+		return nil, nil, err
+	}
+	s = newSession(r, at, &req, now)
+	if superseded != nil {
+		superseded.dismiss(fault.New(fault.Superseded,
+			"no media came for %s and another encoder took the place", now.Sub(superseded.lastMedia()).Round(100*time.Millisecond)))
+		r.leave(superseded, superseded.dismissal(), now)
+	}
+	r.places[at] = s
+	r.sessions[s.id] = s
+	r.counters.Admitted.Add(1)
+	r.touch(grant.Stream)
+	return s, superseded, nil
+}
+
+// roomFor checks Limits.MaxStreams; r.mu is held.
+func (r *Registry) roomFor(stream string) error {
+	if r.opts.Limits.MaxStreams <= 0 {
+		return nil
+	}
+	on := map[string]bool{stream: true}
+	for p := range r.places {
+		on[p.shelf.Stream] = true
+	}
+	for id := range r.broadcasts {
+		on[id.Stream] = true
+	}
+	if len(on) > r.opts.Limits.MaxStreams {
+		return fault.New(fault.TooManyStreams, "this server carries at most %d streams and is full; use another server or try later", r.opts.Limits.MaxStreams)
+	}
+	return nil
+}
+
+// refused counts and records a refusal.
+func (r *Registry) refused(req *ingest.Request, err error) {
+	e := fault.From(err)
+	r.counters.refuse(e.Reason)
+	if e.Reason == fault.TooManyAttempts { // the first ones are recorded; a flood must not fill the log
+		return
+	}
+	r.opts.Journal.Record(Event{
+		Type: PublishRefused, Stream: req.Stream, Reason: e.Reason, Message: e.Message,
+		Facts: map[string]string{"protocol": req.Protocol, "remote": req.Remote.String()},
+	})
+}
+
+// leave takes a session out of its place and keeps it among the ended; r.mu is
+// held. It does nothing the second time.
+func (r *Registry) leave(s *session, cause error, now time.Time) {
+	if !s.end.IsZero() {
+		return
+	}
+	s.finish(cause, now)
+	delete(r.sessions, s.id)
+	if r.places[s.place()] == s {
+		delete(r.places, s.place())
+	}
+	r.ended = append(r.ended, s)
+	if b := s.broadcast; b != nil {
+		b.left(s, now)
+	}
+	r.touch(s.shelf.Stream)
+}
