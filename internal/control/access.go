@@ -10,7 +10,7 @@ import (
 
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha" //nolint:staticcheck // older grpcurl speaks it
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha" // older grpcurl speaks it
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
 	"github.com/klive-media/klive/internal/auth"

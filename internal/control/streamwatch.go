@@ -88,7 +88,8 @@ func (b *board) run(ctx context.Context) error {
 		case <-liveChanged:
 		case <-b.asked:
 		}
-		for pause := time.Duration(0); ; {
+		for {
+			var pause time.Duration
 			if entriesChanged, liveChanged, pause = b.refresh(ctx); !sleep(ctx, pause) {
 				return nil
 			}
