@@ -60,7 +60,7 @@ func TestGortmplibPublishesToUs(t *testing.T) {
 	require.NoError(t, c.Initialize(ctx))
 	video := &gortmplib.Track{Codec: &codecs.H264{SPS: testSPS, PPS: testPPS}}
 	audio := &gortmplib.Track{Codec: &codecs.MPEG4Audio{Config: &mpeg4audio.AudioSpecificConfig{
-		Type: mpeg4audio.ObjectTypeAACLC, SampleRate: 44100, ChannelConfig: 2, ChannelCount: 2}}}
+		Type: mpeg4audio.ObjectTypeAACLC, SampleRate: 44100, ChannelConfig: 2}}}
 	w := &gortmplib.Writer{Conn: c, Tracks: []*gortmplib.Track{video, audio}}
 	require.NoError(t, w.Initialize())
 	idr := append([]byte{0x65}, bytes.Repeat([]byte{7}, 20_000)...)

@@ -60,12 +60,14 @@ type XMLDocument string
 // kept, not followed: nobody sends it, and following it would allow cycles.
 type Reference uint16
 
-// Null, Undefined and Unsupported are the values without content.
-type (
-	Null        struct{}
-	Undefined   struct{}
-	Unsupported struct{}
-)
+// Null is the value null (section 2.7).
+type Null struct{}
+
+// Undefined is the value undefined (section 2.8).
+type Undefined struct{}
+
+// Unsupported stands for what its sender could not encode (section 2.15).
+type Unsupported struct{}
 
 // Properties are the named values of v when it is an Object, an ECMAArray or a
 // TypedObject, else nil.

@@ -111,7 +111,8 @@ func (w *Writer) writeHeader(id int, m *message.Message) (bool, error) {
 	if err := w.room(maxHeader); err != nil {
 		return false, err
 	}
-	b := append(w.buf, byte(format<<6|id))
+	b := w.buf
+	b = append(b, byte(format<<6|id))
 	short := min(field, extended)
 	if format <= fmtDelta {
 		b = append(b, byte(short>>16), byte(short>>8), byte(short))

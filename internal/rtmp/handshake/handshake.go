@@ -78,7 +78,7 @@ func answer(c1 *[PacketSize]byte, s []byte) error {
 	if err := randomPacket(s2, [4]byte{}); err != nil {
 		return err
 	}
-	respond(s2, digest, serverKey[:])
+	respond(s2, digest, serverKey)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func Client(src Source, dst io.Writer) (c2 []byte, err error) {
 			if err := randomPacket(&p, [4]byte{}); err != nil {
 				return nil, err
 			}
-			respond(&p, digest, playerKey[:])
+			respond(&p, digest, playerKey)
 			return p[:], nil
 		}
 	}
