@@ -302,7 +302,7 @@ func (n *Normalizer) jump(t *trackTime, wire time.Duration) Repair {
 	was := t.offset
 	if n.offset != was && n.fits(wire, n.offset, expected) {
 		t.offset = n.offset
-		t.wire, t.step = wire, 0 // the step over the jump tells nothing
+		t.wire = wire // the step over the jump tells nothing of the track's pace
 		if wire+t.offset < n.least(t) {
 			return n.shift(t, wire)
 		}
@@ -341,8 +341,11 @@ func (n *Normalizer) reanchor(t *trackTime, wire, at time.Duration) Repair {
 // shift moves every track that shares this one's offset later, by what this
 // one lacks.
 func (n *Normalizer) shift(t *trackTime, wire time.Duration) Repair {
-	old := t.offset
-	late := n.least(t) + t.step - (wire + old)
+	old, least := t.offset, n.least(t)
+	if t.written {
+		least = max(least, t.out+t.step)
+	}
+	late := least - (wire + old)
 	for i := range n.tracks {
 		if n.tracks[i].offset == old {
 			n.tracks[i].offset += late
