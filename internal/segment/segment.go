@@ -57,18 +57,26 @@ type Index struct {
 	// Next is where the next part will be put: what a preload hint names.
 	Next PartID
 
-	changed <-chan struct{}
+	changed <-chan struct{} // of an index that NewIndex made
+	row     *row            // of one that a row of ours made
 }
 
 // NewIndex makes the snapshot x, whose Changed is changed. It is for those who
 // implement Shelf.
 func NewIndex(x Index, changed <-chan struct{}) *Index {
-	x.changed = changed
+	x.changed, x.row = changed, nil
 	return &x
 }
 
-// Changed is closed when a newer Index exists.
-func (x *Index) Changed() <-chan struct{} { return x.changed }
+// Changed is closed when a newer Index exists. The channel is made when
+// somebody asks, so that a row nobody waits for costs nothing; of an Index that
+// is outdated already it is closed.
+func (x *Index) Changed() <-chan struct{} {
+	if x.row == nil {
+		return x.changed
+	}
+	return x.row.changedSince(x)
+}
 
 // Targets are what a playlist promises about durations.
 type Targets struct {
@@ -96,13 +104,16 @@ type Segment struct {
 	Independent bool
 	// Gap: there is no content (EXT-X-GAP).
 	Gap bool
-	// Run and Init name the init section: it is the Init-th (from 0) that the
-	// row got in the server run Run.
+	// Run and Init name the init section. Run is the run of the server that made
+	// the segment; within it no two init sections of a stream have one number.
 	Run  string
 	Init int
 	// Size is the content's length in bytes; of the open segment, so far.
 	Size int64
-	// Parts are kept while the segment is recent; nil later.
+	// Parts are there while the segment is recent: at least in the newest three
+	// target durations, usually somewhat longer (a reader that lists parts decides
+	// itself where to begin); nil later and after a restart of the server. They
+	// can be opened as long as they are there.
 	Parts []Part
 }
 

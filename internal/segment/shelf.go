@@ -28,6 +28,8 @@ type Store interface {
 type Broadcast struct {
 	ID    string
 	Start time.Time // wall clock of stream time 0
+	// SegmentDuration is this broadcast's own; 0 is the store's.
+	SegmentDuration time.Duration
 }
 
 // Interrupted is a broadcast found on disk at start.
@@ -40,7 +42,9 @@ type Interrupted struct {
 // Cutter cuts the renditions of one broadcast.
 type Cutter interface {
 	// Run reads the rendition from its oldest packet and cuts it until its log
-	// ends or ctx does; the open segment is closed then.
+	// ends or ctx does; the open segment is closed then, and the error is nil. It
+	// may be called again for the same rendition ID (a publisher that returns)
+	// when the call before has returned, and goes on in the same rows.
 	Run(ctx context.Context, r pipeline.Rendition) error
 	// End ends the broadcast: all rows say Ended. Every Run has returned.
 	End()

@@ -1,0 +1,278 @@
+package segment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/segment/fmp4"
+)
+
+// emit makes the pending samples a part that ends at end, in ticks; final: it
+// is the segment's last, and the segment lasts d.
+func (l *lane) emit(end int64, d time.Duration, final bool) {
+	l.pending[len(l.pending)-1].Duration = uint32(max(end-l.last, 1)) //nolint:gosec // within a part
+	l.parts++
+	l.buffers[0] = fmp4.Chunk(l.parts, uint32(l.track.ID), uint64(l.base), l.pending) //nolint:gosec // not negative
+	part := Part{
+		Duration: media.FromTicks(end-l.base, l.scale), Independent: l.key,
+		Size: l.bytes + int64(len(l.buffers[0])),
+	}
+	buffers := l.buffers
+	if !l.opened {
+		l.openFile()
+	}
+	l.frames += len(l.pending)
+	l.high = max(end, l.last+1)
+	l.pending, l.bytes = l.pending[:0], 0
+	l.buffers = make([][]byte, 1, cap(buffers))
+
+	if final { // whole segments are read from the file: it has to be complete first
+		l.write(buffers)
+	}
+	l.publish(part, buffers, d, final)
+	if !final { // viewers of live need not wait for the disk
+		l.write(buffers)
+	}
+}
+
+// publish puts a part on the row, and closes the segment with its last.
+func (l *lane) publish(part Part, buffers [][]byte, d time.Duration, final bool) {
+	h := l.k.shelf
+	h.mu.Lock()
+	r := l.row
+	if !l.opened {
+		l.opened = true
+		l.seg.Time = h.wall(l.seg.Start)
+		if l.file.broken {
+			r.memory[l.seg.Number] = true
+		}
+		r.begin(l.seg)
+	}
+	r.add(part, buffers)
+	l.rate(r, part.Duration)
+	if final {
+		l.closed(r, d)
+	}
+	l.k.touch()
+	r.commit() // before heard: who is told of the row finds its index
+	h.heard(l.k.d, r, l.k.expectVideo, l.k.expectAudio)
+	h.unlock()
+}
+
+// close ends a segment whose parts are all published.
+func (l *lane) close(d time.Duration) {
+	h := l.k.shelf
+	h.mu.Lock()
+	if l.row.open != nil {
+		l.closed(l.row, d)
+		l.row.commit()
+	}
+	h.unlock()
+}
+
+// closed moves the open segment to the closed ones and its file to the worker;
+// shelf.mu is held.
+func (l *lane) closed(r *row, d time.Duration) {
+	seg := r.closeOpen(d)
+	if f := l.file.take(); f != nil {
+		l.k.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf, file: f})
+	}
+}
+
+// covered is how long the published parts of the segment last.
+func (l *lane) covered() time.Duration {
+	l.k.shelf.mu.Lock()
+	defer l.k.shelf.mu.Unlock()
+	if o := l.row.open; o != nil {
+		return o.Duration
+	}
+	return 0
+}
+
+// skip puts a gap where the lane has nothing, up to the cut c.
+func (l *lane) skip(c *cut) {
+	h := l.k.shelf
+	d := min(max(c.at-l.cur.at, time.Millisecond), l.k.limit)
+	h.mu.Lock()
+	if l.row.last < l.cur.number {
+		l.row.gap(Segment{
+			Number: l.cur.number, Discontinuity: l.cur.disc, Start: c.at - d, Duration: d, Time: h.wall(c.at - d),
+		})
+		l.row.commit()
+	}
+	h.unlock()
+}
+
+// rate measures the frame rate from the parts; shelf.mu is held.
+func (l *lane) rate(r *row, d time.Duration) {
+	if l.id.Kind != media.Video {
+		return
+	}
+	fps := r.fps
+	switch {
+	case l.k.cadence.frame > 0 && fps == 0:
+		fps = float64(time.Second) / float64(l.k.cadence.frame)
+	case r.open.Duration > time.Second:
+		fps = float64(l.frames) / r.open.Duration.Seconds()
+	case fps == 0:
+		fps = float64(l.frames) / d.Seconds()
+	}
+	fps = nameRate(fps)
+	// A value that trembles would make every multivariant playlist another one.
+	if r.fps == 0 || math.Abs(fps/r.fps-1) > 0.02 {
+		r.fps = fps
+	}
+}
+
+// sameInit reports whether the row's newest init section fits the track, and
+// finds the row.
+func (s *DiskStore) sameInit(l *lane, t *media.Track) bool {
+	h := l.k.shelf
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l.row == nil {
+		l.row = h.row(l.id)
+	}
+	return l.row.initRun == s.runID && l.row.track.SameConfig(t)
+}
+
+// newInit makes an init section for the track.
+func (l *lane) newInit(t *media.Track) {
+	s, h := l.k.store, l.k.shelf
+	n := int(s.counters.inits.Add(1) - 1)
+	err := os.MkdirAll(l.row.dir, 0o750)
+	if err == nil {
+		err = writeInit(l.row, s.runID, n, t)
+	}
+	if err != nil {
+		s.failed(h, Event{Rendition: l.id.Rendition, Err: err})
+	}
+	h.mu.Lock()
+	l.row.track, l.row.initRun, l.row.init = t, s.runID, n
+	h.mu.Unlock()
+}
+
+// writeInit writes an init section and, beside it, the track it was made of.
+func writeInit(r *row, run string, n int, t *media.Track) error {
+	b, err := fmp4.Init(t)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("describe track: %w", err)
+	}
+	path := r.path(initName(run, n))
+	if err := os.WriteFile(path+extTrack, text, 0o640); err != nil {
+		return fmt.Errorf("write track description: %w", err)
+	}
+	if err := os.WriteFile(path+extInit, b, 0o640); err != nil {
+		return fmt.Errorf("write init section: %w", err)
+	}
+	return nil
+}
+
+// segmentFile is the file of the open segment.
+type segmentFile struct {
+	f      *os.File
+	broken bool // the disk refused: the segment is in memory only
+}
+
+// take gives the file away.
+func (f *segmentFile) take() *os.File {
+	file := f.f
+	f.f = nil
+	return file
+}
+
+// openFile makes the file of the segment. It exists before the segment's
+// number is announced, so that no later run uses the number again.
+func (l *lane) openFile() {
+	l.seg.Time = l.k.wall(l.seg.Start)
+	f, err := os.OpenFile(l.row.path(l.seg.fileName(true)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	l.file = segmentFile{f: f}
+	if err != nil {
+		l.refused(fmt.Errorf("create segment file: %w", err))
+	}
+}
+
+// write appends a part to the segment's file.
+func (l *lane) write(buffers [][]byte) {
+	if l.file.f == nil {
+		return
+	}
+	n, err := writeAll(l.file.f, buffers)
+	l.k.store.counters.disk.Add(n)
+	if err != nil {
+		l.refused(fmt.Errorf("write segment file: %w", err))
+	}
+}
+
+// refused gives the segment's file up; once per segment.
+func (l *lane) refused(err error) {
+	if f := l.file.take(); f != nil {
+		_ = f.Close() // it failed already
+	}
+	l.file.broken = true
+	h := l.k.shelf
+	h.mu.Lock()
+	if l.opened {
+		l.row.memory[l.seg.Number] = true
+	}
+	h.unlock()
+	l.k.store.failed(h, Event{Rendition: l.id.Rendition, At: l.seg.Start, Err: err})
+}
+
+// maxVectors is how many buffers one writev takes (IOV_MAX on Linux).
+const maxVectors = 1024
+
+// writeAll appends the buffers to a file with as few calls as may be. It does
+// not change buffers.
+func writeAll(f *os.File, buffers [][]byte) (written int64, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("get descriptor: %w", err)
+	}
+	var partial [][]byte // a copy of what is left after a short write
+	for len(buffers) > 0 && err == nil {
+		batch := buffers[:min(len(buffers), maxVectors)]
+		var n int
+		var failed error
+		err = conn.Write(func(fd uintptr) bool {
+			n, failed = unix.Writev(int(fd), batch) //nolint:gosec // a descriptor
+			return true
+		})
+		if errors.Is(failed, unix.EINTR) {
+			continue
+		}
+		if err == nil {
+			err = failed
+		}
+		if n <= 0 && err == nil {
+			err = errors.New("nothing was written")
+		}
+		if err != nil {
+			break
+		}
+		written += int64(n)
+		done := 0
+		for done < len(batch) && n >= len(batch[done]) {
+			n -= len(batch[done])
+			done++
+		}
+		buffers = buffers[done:]
+		if n > 0 {
+			partial = append(partial[:0:0], buffers...)
+			partial[0] = partial[0][n:]
+			buffers = partial
+		}
+	}
+	return written, err
+}

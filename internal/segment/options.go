@@ -1,0 +1,82 @@
+package segment
+
+import (
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+)
+
+// Options configure a DiskStore. A zero field means its default.
+type Options struct {
+	// Dir is where shelves are kept: <Dir>/<stream>/<server index>/…
+	Dir string
+	// SegmentDuration is the longest segment where key frames allow it; 4 s.
+	SegmentDuration time.Duration
+	// PartDuration is what PART-TARGET is made from: the longest whole number of
+	// frames that is not longer; 250 ms.
+	PartDuration time.Duration
+	// Window is how much of the past a row lists, at least MinSegments segments;
+	// 30 s and 6.
+	Window      time.Duration
+	MinSegments int
+	// EndedRetention is how long a shelf can be read after its broadcast ended;
+	// 60 s.
+	EndedRetention time.Duration
+	// ReconnectWindow is how long a rendition that stopped stays listed; 30 s.
+	ReconnectWindow time.Duration
+	// TrackWait is how long, in stream time, one track of a rendition is waited
+	// for by the other; 1 s. At the start it is half of it.
+	TrackWait time.Duration
+	// MemoryParts is how long parts stay in memory; 2.5 s.
+	MemoryParts time.Duration
+	// FallbackBytes bounds what a row keeps in memory of segments the disk
+	// refused; 8 MiB.
+	FallbackBytes int64
+	// Jobs bounds the queue of finished segments that wait for fsync; 256. When
+	// it is full a segment is kept without one, and counted.
+	Jobs int
+}
+
+// The defaults of Options.
+const (
+	defaultSegment   = 4 * time.Second
+	defaultPart      = 250 * time.Millisecond
+	defaultWindow    = 30 * time.Second
+	defaultSegments  = 6
+	defaultRetention = 60 * time.Second
+	defaultReconnect = 30 * time.Second
+	defaultTrackWait = time.Second
+	defaultMemory    = 2500 * time.Millisecond
+	defaultFallback  = 8 << 20
+	defaultJobs      = 256
+)
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&o.SegmentDuration, defaultSegment)
+	set(&o.PartDuration, defaultPart)
+	set(&o.Window, defaultWindow)
+	set(&o.EndedRetention, defaultRetention)
+	set(&o.ReconnectWindow, defaultReconnect)
+	set(&o.TrackWait, defaultTrackWait)
+	set(&o.MemoryParts, defaultMemory)
+	if o.MinSegments <= 0 {
+		o.MinSegments = defaultSegments
+	}
+	if o.FallbackBytes <= 0 {
+		o.FallbackBytes = defaultFallback
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = defaultJobs
+	}
+	return o
+}
+
+// notPlayable is the answer to who asks for what is not there.
+func notPlayable(what string) error {
+	return fault.New(fault.NotPlayable, "%s is not there: it was never made, is not finished yet or has expired", what)
+}

@@ -1,0 +1,149 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/segment/fmp4"
+)
+
+// maxInit bounds an init section that is read back.
+const maxInit = 64 << 10
+
+// Init implements Shelf.
+func (h *shelf) Init(id RowID, run string, n int) ([]byte, error) {
+	r := (*h.rows.Load())[id]
+	if r == nil || !validRun(run) || n < 0 {
+		return nil, notPlayable("the init section")
+	}
+	f, err := os.Open(r.path(initName(run, n) + extInit))
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.unwrittenInit(r, run, n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open init section: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxInit))
+	if err != nil {
+		return nil, fmt.Errorf("read init section: %w", err)
+	}
+	return b, nil
+}
+
+// unwrittenInit makes the newest init section again when the disk refused it.
+func (h *shelf) unwrittenInit(r *row, run string, n int) ([]byte, error) {
+	h.mu.Lock()
+	track, newest := r.track, r.initRun == run && r.init == n
+	h.mu.Unlock()
+	if !newest || track == nil {
+		return nil, notPlayable("the init section")
+	}
+	b, err := fmp4.Init(track)
+	if err != nil {
+		return nil, fmt.Errorf("make init section: %w", err)
+	}
+	return b, nil
+}
+
+// MuxInit implements Shelf.
+func (h *shelf) MuxInit(rendition, run string, video, audio int) ([]byte, error) {
+	v, err := h.Init(RowID{rendition, media.Video}, run, video)
+	if err != nil {
+		return nil, err
+	}
+	a, err := h.Init(RowID{rendition, media.Audio}, run, audio)
+	if err != nil {
+		return nil, err
+	}
+	b, err := fmp4.Merge(v, a)
+	if err != nil {
+		return nil, fmt.Errorf("make init section of picture and sound: %w", err)
+	}
+	return b, nil
+}
+
+// Open implements Shelf.
+func (h *shelf) Open(id RowID, run string, number uint64, part int) (*Content, error) {
+	r := (*h.rows.Load())[id]
+	if r == nil {
+		return nil, notPlayable("the row")
+	}
+	seg, p, buffers := h.locate(r, run, number, part)
+	if seg == nil {
+		return nil, notPlayable("the segment")
+	}
+	if buffers != nil {
+		return &Content{Size: p.Size, Buffers: buffers}, nil
+	}
+	f, err := r.openFile(seg)
+	if err != nil {
+		return nil, err
+	}
+	if p.Offset > 0 {
+		if _, err := f.Seek(p.Offset, io.SeekStart); err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("open part: %w", err)
+		}
+	}
+	return &Content{Size: p.Size, File: f, Offset: p.Offset}, nil
+}
+
+// locate finds a segment or a part of it and its bytes if they are in memory.
+// With part < 0, p spans the whole segment.
+func (h *shelf) locate(r *row, run string, number uint64, part int) (seg *Segment, p Part, buffers [][]byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found Segment
+	switch o := r.open; {
+	case o != nil && o.Number == number && o.Run == run:
+		if part < 0 {
+			return nil, p, nil
+		}
+		found = *o
+		found.Parts = r.parts
+	default:
+		s := r.find(run, number)
+		if s == nil {
+			return nil, p, nil
+		}
+		found = *s
+	}
+	if part >= 0 {
+		if part >= len(found.Parts) {
+			return nil, p, nil
+		}
+		return &found, found.Parts[part], r.buffers(number, part)
+	}
+	p = Part{Size: found.Size}
+	if r.memory[number] {
+		for i := range found.Parts {
+			b := r.buffers(number, i)
+			if b == nil {
+				return nil, p, nil
+			}
+			buffers = append(buffers, b...)
+		}
+	}
+	return &found, p, buffers
+}
+
+// openFile opens the segment's file under the name it has now: it is renamed
+// a moment after it was finished.
+func (r *row) openFile(s *Segment) (*os.File, error) {
+	for _, open := range [...]bool{false, true, false} {
+		f, err := os.Open(filepath.Join(r.dir, s.fileName(open)))
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open segment file: %w", err)
+		}
+	}
+	return nil, notPlayable("the segment")
+}

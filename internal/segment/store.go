@@ -1,0 +1,255 @@
+package segment
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klive-media/klive/internal/run"
+)
+
+// DiskStore is a Store that keeps segments in files and recent parts in memory
+// too. Everything on a shelf is written once: what viewers of live get from
+// memory and what everybody else gets from the file are the same bytes.
+type DiskStore struct {
+	opts  Options
+	runID string
+	past  chan struct{} // closed: what an outdated Index says has changed
+	jobs  chan job
+
+	counters struct {
+		segments, parts, forced, failures atomic.Uint64
+		memory, disk                      atomic.Int64
+		inits                             atomic.Int64
+	}
+
+	mu       sync.Mutex // guards the fields below
+	shelves  map[ShelfID]*shelf
+	dropping map[ShelfID]chan struct{} // closed when the shelf's files are gone
+
+	// published, when not nil, sees every snapshot; for tests.
+	published func(ShelfID, *Index)
+}
+
+var _ Store = (*DiskStore)(nil)
+
+// NewStore opens the shelves below o.Dir, which it makes when it is missing.
+// Open segments of an earlier run are closed at their last whole part.
+func NewStore(o Options) (*DiskStore, error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make segment store: %w", err)
+	}
+	s := &DiskStore{
+		opts: o, runID: newRunID(), past: make(chan struct{}), jobs: make(chan job, o.Jobs),
+		shelves: make(map[ShelfID]*shelf), dropping: make(map[ShelfID]chan struct{}),
+	}
+	close(s.past)
+	if err := s.recover(time.Now()); err != nil {
+		return nil, fmt.Errorf("open segment store: %w", err)
+	}
+	return s, nil
+}
+
+// newRunID makes 12 characters that no other run of the server has.
+func newRunID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))[:12]
+}
+
+// Run does what must not be done by those who cut: it syncs and renames the
+// files of finished segments, deletes expired ones and ends shelves whose time
+// is over. When ctx ends it finishes what is queued and returns.
+func (s *DiskStore) Run(ctx context.Context) error {
+	g := run.New(ctx)
+	if err := g.Go("segment files", s.work); err != nil {
+		return fmt.Errorf("start segment store: %w", err)
+	}
+	if err := g.Go("segment upkeep", s.upkeep); err != nil {
+		return fmt.Errorf("start segment store: %w", err)
+	}
+	return g.Wait()
+}
+
+// Shelf implements Store.
+func (s *DiskStore) Shelf(id ShelfID) (Shelf, bool) {
+	h := s.shelf(id)
+	return h, h != nil
+}
+
+func (s *DiskStore) shelf(id ShelfID) *shelf {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shelves[id]
+}
+
+// all is a snapshot of the shelves.
+func (s *DiskStore) all() []*shelf {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*shelf, 0, len(s.shelves))
+	for _, h := range s.shelves {
+		list = append(list, h)
+	}
+	return list
+}
+
+// Begin implements Store.
+func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
+	h := s.take(id)
+	if err := os.MkdirAll(h.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
+	}
+	past, err := readRecord(h.dir)
+	if err != nil {
+		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
+	}
+
+	h.mu.Lock()
+	if h.onAir && !h.restored {
+		h.mu.Unlock()
+		return nil, fmt.Errorf("begin broadcast on shelf %s/%d: another one is on air", id.Stream, id.ServerIndex)
+	}
+	h.begin(b, o, past)
+	rec := h.record()
+	h.mu.Unlock()
+	if err := writeRecord(h.dir, rec); err != nil {
+		h.mu.Lock()
+		h.onAir = false
+		h.mu.Unlock()
+		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
+	}
+	return &cutter{shelf: h}, nil
+}
+
+// take finds the shelf or makes it, when the files of its predecessor are gone.
+func (s *DiskStore) take(id ShelfID) *shelf {
+	for {
+		s.mu.Lock()
+		gone := s.dropping[id]
+		if gone == nil {
+			h := s.shelves[id]
+			if h == nil {
+				h = newShelf(s, id)
+				s.shelves[id] = h
+			}
+			h.mu.Lock()
+			h.endedAt = time.Time{} // upkeep leaves it alone from here on
+			h.mu.Unlock()
+			s.mu.Unlock()
+			return h
+		}
+		s.mu.Unlock()
+		<-gone
+	}
+}
+
+// begin sets the shelf up for a broadcast; mu is held. past is what the shelf
+// had when it was there last.
+func (h *shelf) begin(b Broadcast, o Observer, past record) {
+	same := h.restored && h.onAir && h.broadcast.ID == b.ID
+	h.next = max(h.next, past.Next)
+	h.disc = max(h.disc, past.Disc)
+	h.previous = h.previous[:0]
+	listed := false
+	for id, r := range *h.rows.Load() {
+		r.playable, r.peak = false, 0
+		h.disc = max(h.disc, r.disc+1)
+		if len(r.closed) > 0 {
+			listed = true
+			if !slices.Contains(h.previous, id.Rendition) {
+				h.previous = append(h.previous, id.Rendition)
+			}
+		}
+	}
+	if !listed && !same {
+		h.targets = Targets{}
+	}
+	h.broadcast, h.observer = b, o
+	h.onAir, h.restored, h.endedAt = true, false, time.Time{}
+	h.marks = nil
+	h.renditions = make(map[string]*rendition)
+}
+
+// Interrupted implements Store.
+func (s *DiskStore) Interrupted() []Interrupted {
+	var out []Interrupted
+	for _, h := range s.all() {
+		h.mu.Lock()
+		if h.onAir && h.restored {
+			i := Interrupted{ID: h.id, Broadcast: h.broadcast}
+			for _, r := range *h.rows.Load() {
+				i.End = max(i.End, r.end)
+			}
+			out = append(out, i)
+		}
+		h.mu.Unlock()
+	}
+	slices.SortFunc(out, func(a, b Interrupted) int {
+		if c := strings.Compare(a.ID.Stream, b.ID.Stream); c != 0 {
+			return c
+		}
+		return a.ID.ServerIndex - b.ID.ServerIndex
+	})
+	return out
+}
+
+// EndInterrupted implements Store.
+func (s *DiskStore) EndInterrupted(id ShelfID) {
+	if h := s.shelf(id); h != nil {
+		h.end(true)
+	}
+}
+
+// end ends the broadcast; restored: only one that nobody cuts.
+func (h *shelf) end(restored bool) {
+	h.mu.Lock()
+	if !h.onAir || h.restored != restored {
+		h.mu.Unlock()
+		return
+	}
+	h.onAir, h.restored, h.endedAt = false, false, time.Now()
+	for _, r := range *h.rows.Load() {
+		h.next = max(h.next, r.last+1)
+		h.disc = max(h.disc, r.disc+1)
+		r.ended = true
+		r.commit()
+	}
+	h.renditionsChanged()
+	rec := h.record()
+	h.unlock()
+	if err := writeRecord(h.dir, rec); err != nil {
+		h.store.failed(h, Event{At: 0, Err: fmt.Errorf("write end of broadcast: %w", err)})
+	}
+}
+
+// failed counts a refusal of the disk and tells the shelf's observer.
+func (s *DiskStore) failed(h *shelf, e Event) {
+	s.counters.failures.Add(1)
+	e.Kind = WriteFailed
+	h.mu.Lock()
+	h.tell(e)
+	h.unlock()
+}
+
+// Stats implements Store.
+func (s *DiskStore) Stats() Stats {
+	c := &s.counters
+	st := Stats{
+		MemoryBytes: c.memory.Load(), DiskBytes: c.disk.Load(), Segments: c.segments.Load(), Parts: c.parts.Load(),
+		ForcedCuts: c.forced.Load(), WriteFailures: c.failures.Load(),
+	}
+	for _, h := range s.all() {
+		st.Shelves++
+		st.Rows += len(*h.rows.Load())
+	}
+	return st
+}
