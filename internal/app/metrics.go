@@ -138,13 +138,12 @@ func (s *Server) collectPlayback() {
 	m := s.metrics
 	requests := observe.Desc("hls_requests_total", "HLS requests answered.", observe.LabelKind, observe.LabelCode)
 	s.register(&collector{[]*prometheus.Desc{requests}, func(ch chan<- prometheus.Metric) {
-		stats.Requests(func(class string, status int, n uint64) bool {
+		stats.Requests(func(class string, status int, n uint64) {
 			code := "other"
 			if status != 0 {
 				code = strconv.Itoa(status)
 			}
 			emit(ch, requests, prometheus.CounterValue, float64(n), class, code)
-			return true
 		})
 	}})
 	m.CounterFunc("hls_sent_bytes_total", "Bytes of HLS bodies handed to the network.", func() float64 { return float64(stats.Bytes()) })
