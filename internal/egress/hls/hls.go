@@ -211,6 +211,8 @@ func (h *Handler) hold(w http.ResponseWriter, r *http.Request, v *row, done func
 	result := h.await(r.Context(), v, done)
 	switch {
 	case result.gone:
+		// Nobody reads this, unless it is the server that goes away.
+		h.refuse(w, r, refuse(http.StatusServiceUnavailable, "The server is stopping; try again."))
 		return statusViewerGone
 	case result.refusal != nil:
 		return h.refuse(w, r, result.refusal)

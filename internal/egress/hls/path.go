@@ -127,7 +127,7 @@ func parseLive(rest string) (a address, ok bool) {
 func parseKaltura(rest string) (a address, ok bool) {
 	var slash bool
 	a.name, rest, slash = strings.Cut(rest, "/")
-	if a.name == "" || !slash {
+	if a.name == "" || a.name[0] == '_' || !slash {
 		return a, false
 	}
 	if rest == "playlist.m3u8" {

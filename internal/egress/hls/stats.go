@@ -40,11 +40,11 @@ func (s *Stats) count(c class, status int) {
 	s.requests[c][len(codes)].Add(1)
 }
 
-// Requests yields the number of answered requests by class ("multivariant",
+// Requests tells the number of answered requests by class ("multivariant",
 // "media_playlist", "chunklist", "init", "segment", "part", "page", "asset",
 // "redirect", or "none" for addresses that name nothing) and HTTP status; a
 // status of 0 stands for all others. Pairs that never happened are left out.
-func (s *Stats) Requests(yield func(class string, status int, n uint64) bool) {
+func (s *Stats) Requests(tell func(class string, status int, n uint64)) {
 	for c := range s.requests {
 		for i := range s.requests[c] {
 			n := s.requests[c][i].Load()
@@ -52,8 +52,8 @@ func (s *Stats) Requests(yield func(class string, status int, n uint64) bool) {
 			if i < len(codes) {
 				status = codes[i]
 			}
-			if n > 0 && !yield(class(c).String(), status, n) {
-				return
+			if n > 0 {
+				tell(class(c).String(), status, n)
 			}
 		}
 	}
