@@ -26,19 +26,25 @@ type Info struct {
 
 // NormalizePayload makes of an access unit what a media.Packet holds: NAL
 // units behind 4-byte lengths, without parameter sets, delimiters, filler and
-// empty units. When the payload is so already, it is returned itself and
-// nothing is copied; else the result is carved from slab. The result is empty
-// when nothing is left. payload is not written. Errors are fault.BadMedia.
+// empty units. When what is to stay stands together behind 4-byte lengths, as
+// it does with nearly every encoder, the result is that part of payload and
+// nothing is copied; else it is carved from slab. The result is empty when
+// nothing is left. payload is not written. Errors are fault.BadMedia.
 func NormalizePayload(slab *media.Slab, payload []byte, lengthSize int) ([]byte, Info, error) {
 	var info Info
 	info.Droppable = true
-	keep := 0 // bytes of the result
+	keep := 0        // bytes of the result
+	from, to := 0, 0 // what is kept lies between
 	s := Scan(payload, lengthSize)
 	for s.Next() {
 		nal := s.NAL()
 		if len(nal) == 0 || typeOf(nal).isSurplus() {
 			info.ParameterSets = info.ParameterSets || len(nal) > 0 && typeOf(nal).isParameterSet()
 			continue
+		}
+		to = len(payload) - len(s.rest)
+		if keep == 0 {
+			from = to - len(nal) - lengthSize
 		}
 		keep += 4 + len(nal)
 		info.note(nal)
@@ -47,8 +53,8 @@ func NormalizePayload(slab *media.Slab, payload []byte, lengthSize int) ([]byte,
 		return nil, Info{}, fault.New(fault.BadMedia, "an H.264 packet cannot be read").Because(err)
 	}
 	info.Droppable = info.Droppable && info.Slices > 0
-	if lengthSize == 4 && keep == len(payload) {
-		return payload, info, nil
+	if lengthSize == 4 && keep == to-from {
+		return payload[from:to:to], info, nil
 	}
 	out := slab.Alloc(keep)
 	at := 0
