@@ -182,7 +182,7 @@ func (s *Server) Close() {
 // error only when a listener failed.
 func (s *Server) Run(ctx context.Context) error {
 	s.setHealth(healthv1.HealthCheckResponse_SERVING)
-	s.options.Logger.Info("control is listening",
+	s.options.Logger.Debug("control is listening",
 		slog.String("grpc", s.GRPCAddr().String()), slog.String("http", s.HTTPAddr().String()),
 		slog.Bool("tls", s.options.TLS != nil), slog.Bool("authentication", s.options.Authenticator.Configured()))
 	err := s.runInner(ctx)

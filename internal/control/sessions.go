@@ -98,6 +98,9 @@ func (s *sessionService) DisconnectSession(ctx context.Context, r *klivev1.Disco
 	if err != nil {
 		return nil, err
 	}
+	if found.GetEndTime() != nil {
+		return found, nil // somebody was faster; the wish is fulfilled
+	}
 	err = s.live.Disconnect(ctx, found.GetId(), fault.New(fault.StoppedByOperator, "an operator disconnected the session").
 		With("principal", auth.FromContext(ctx).Name))
 	if err != nil {

@@ -7,12 +7,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -29,13 +26,12 @@ import (
 // authority signs certificates for one test.
 type authority struct {
 	t    *testing.T
-	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
 func newAuthority(t *testing.T, name string) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
+	a := &authority{t: t}
 	a.key = a.newKey()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
@@ -45,7 +41,6 @@ func newAuthority(t *testing.T, name string) *authority {
 	require.NoError(t, err)
 	a.cert, err = x509.ParseCertificate(der)
 	require.NoError(t, err)
-	a.write("ca.pem", "CERTIFICATE", der)
 	return a
 }
 
@@ -55,13 +50,7 @@ func (a *authority) newKey() *ecdsa.PrivateKey {
 	return key
 }
 
-func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }
-
-func (a *authority) write(name, kind string, der []byte) {
-	require.NoError(a.t, os.WriteFile(a.path(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-}
-
-// issue writes NAME.pem and NAME.key and returns the pair.
+// issue makes a certificate for server or client.
 func (a *authority) issue(name string) tls.Certificate {
 	key := a.newKey()
 	template := &x509.Certificate{
@@ -71,27 +60,21 @@ func (a *authority) issue(name string) tls.Certificate {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	require.NoError(a.t, err)
-	a.write(name+".pem", "CERTIFICATE", der)
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	require.NoError(a.t, err)
-	a.write(name+".key", "EC PRIVATE KEY", keyDER)
-	pair, err := tls.LoadX509KeyPair(a.path(name+".pem"), a.path(name+".key"))
-	require.NoError(a.t, err)
-	return pair
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestClientCertificates(t *testing.T) {
 	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
-	ours.issue("server")
-	config, err := LoadTLS(ours.path("server.pem"), ours.path("server.key"), ours.path("ca.pem"))
-	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
 	o := newHouse().options()
-	o.TLS = config
+	o.TLS = &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{ours.issue("server")},
+		ClientCAs: roots, ClientAuth: tls.VerifyClientCertIfGiven,
+	}
 	o.Authenticator = twoTokens(t)
 	o.Authenticator.Certificates = &auth.Certificates{Roles: map[string]auth.Role{"wall": auth.Viewer}}
 	s := start(t, o)
-	roots := x509.NewCertPool()
-	roots.AddCert(ours.cert)
 
 	create := func(pair *tls.Certificate) error {
 		client := &tls.Config{RootCAs: roots}
@@ -138,22 +121,4 @@ func TestClientCertificates(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, got, c.path)
 	}
-}
-
-func TestLoadTLSRefuses(t *testing.T) {
-	a := newAuthority(t, "ours")
-	a.issue("server")
-	a.write("empty.pem", "NOTHING", nil)
-	for _, c := range [][4]string{
-		{a.path("none"), a.path("server.key"), "", "control.tls.cert"},
-		{a.path("server.pem"), a.path("ca.pem"), "", "control.tls.key"},
-		{a.path("server.pem"), a.path("server.key"), a.path("none"), "control.tls.client_ca"},
-		{a.path("server.pem"), a.path("server.key"), a.path("empty.pem"), "holds no certificate"},
-	} {
-		_, err := LoadTLS(c[0], c[1], c[2])
-		require.ErrorContains(t, err, c[3])
-	}
-	config, err := LoadTLS(a.path("server.pem"), a.path("server.key"), "")
-	require.NoError(t, err)
-	require.Equal(t, tls.NoClientCert, config.ClientAuth)
 }

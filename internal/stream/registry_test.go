@@ -251,6 +251,19 @@ func TestStopRefusesTheReturnForTheWindow(t *testing.T) {
 	})
 }
 
+func TestDeletedStreamMayBeMadeAgainAtOnce(t *testing.T) {
+	onStation(t, nil, func(st *station) {
+		e := st.publish(1, 0)
+		require.NoError(t, e.send(3))
+		require.NoError(t, st.reg.Stop(t.Context(), "lobby", fault.New(fault.StreamDeleted, "deleted")))
+		require.Equal(t, fault.StreamDeleted, fault.ReasonOf(e.send(1)))
+		e.pub.Close(nil)
+		again := st.publish(1, 0)
+		require.NoError(t, again.send(1))
+		require.Len(t, st.shelves.begun, 2, "a new broadcast")
+	})
+}
+
 func TestDisconnectedPublisherMayComeBack(t *testing.T) {
 	onStation(t, nil, func(st *station) {
 		e := st.publish(1, 0)

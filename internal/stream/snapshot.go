@@ -169,7 +169,9 @@ func (r *Registry) Stop(ctx context.Context, id string, cause error) error {
 			open = append(open, b)
 		}
 	}
-	r.stopped[id] = now.Add(r.opts.Limits.ReconnectWindow)
+	if reason.Reason != fault.StreamDeleted { // a new stream of that name is another one
+		r.stopped[id] = now.Add(r.opts.Limits.ReconnectWindow)
+	}
 	r.touch(id)
 	r.mu.Unlock()
 	for _, b := range open {

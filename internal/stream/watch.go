@@ -15,7 +15,8 @@ type Live interface {
 	// Session finds one by id.
 	Session(id string) (s SessionStatus, ok bool)
 	// Stop dismisses all publishers of the stream, ends its broadcasts and
-	// refuses their return for the reconnect window. cause is told to them.
+	// refuses their return for the reconnect window, unless the cause is that the
+	// stream was deleted. cause is told to them.
 	Stop(ctx context.Context, id string, cause error) error
 	// Disconnect dismisses one session; its publisher may come back.
 	Disconnect(ctx context.Context, session string, cause error) error
