@@ -57,6 +57,9 @@ func (c *cutter) Run(ctx context.Context, r pipeline.Rendition) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if errors.Is(err, pipeline.ErrLapped) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 // Open implements ingest.Gate: it asks the authority, then gives the publisher
 // its place.
 func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publication, error) {
+	// A listener on both families sees IPv4 peers as IPv6 ones.
+	req.Remote = netip.AddrPortFrom(req.Remote.Addr().Unmap(), req.Remote.Port())
 	s, superseded, err := r.admit(ctx, req)
 	if err != nil {
 		r.refused(&req, err)

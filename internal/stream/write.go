@@ -116,6 +116,7 @@ func (s *session) append(p media.Packet, b *binding) error {
 	case pipeline.Jumped:
 		s.jumped()
 	default:
+		s.offset.Store(int64(s.time.Offset())) // a shift moved it
 		s.repairs.Add(1)
 		s.reg.counters.TimeRepairs.Add(1)
 	}
