@@ -59,9 +59,22 @@ func (d *demuxer) announce() error {
 		return err
 	}
 	d.announced = true
+	if !d.frames {
+		return nil
+	}
+	return d.release()
+}
+
+// release lets go what was held back. Data from before the first frame may
+// stand far from it: a relay that joins a stream in its third hour sends
+// metadata at 0. It is moved to the frame.
+func (d *demuxer) release() error {
 	held := d.held
 	d.held, d.heldBytes = nil, 0
 	for _, p := range held {
+		if p.Track.Kind == media.Data && d.firstDTS >= 0 && (p.DTS-d.firstDTS).Abs() > maxDataSkew {
+			p.DTS, p.PTS = d.firstDTS, d.firstDTS
+		}
 		if err := d.pub.Write(p); err != nil {
 			return err
 		}
@@ -69,9 +82,16 @@ func (d *demuxer) announce() error {
 	return nil
 }
 
-// write passes a packet on, or holds it back until the tracks are announced.
+// write passes a packet on, or holds it back: media until the tracks are
+// announced, data also until there is a frame to place it by.
 func (d *demuxer) write(p media.Packet) error {
-	if d.announced {
+	if d.announced && (d.frames || p.Track.Kind != media.Data) {
+		if !d.frames {
+			d.frames, d.firstDTS = true, p.DTS
+			if err := d.release(); err != nil {
+				return err
+			}
+		}
 		return d.pub.Write(p)
 	}
 	if p.Track.Kind != media.Data {

@@ -26,6 +26,7 @@ const badEvery = 10 * time.Second
 type conn struct {
 	s     *Server
 	wire  *wire.ServerConn
+	place *place
 	peers *run.Group
 	log   *slog.Logger
 	slab  media.Slab
@@ -33,16 +34,14 @@ type conn struct {
 	remote   netip.AddrPort
 	counters *ingest.Counters
 	address  wire.Connect
+	spoke    bool // the peer has sent connect
 
 	badSince  uint64 // messages dropped since the last line in the log
 	badLogged time.Time
 }
 
-func newConn(s *Server, nc net.Conn, peers *run.Group) *conn {
-	c := &conn{s: s, peers: peers, counters: new(ingest.Counters), log: s.log.With("remote", nc.RemoteAddr().String())}
-	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.remote = a.AddrPort()
-	}
+func newConn(s *Server, nc net.Conn, remote netip.AddrPort, p *place, peers *run.Group) *conn {
+	c := &conn{s: s, place: p, peers: peers, remote: remote, counters: new(ingest.Counters), log: s.log.With("remote", remote)}
 	o := s.wireOptions()
 	o.Allocator = &c.slab
 	c.wire = wire.NewServerConn(nc, o)
@@ -66,7 +65,11 @@ func (c *conn) run(ctx context.Context) error {
 	} else if said == nil {
 		said = c.wire.CloseGently()
 	}
-	c.log.Info("closed: "+describe(cause), "bytes_in", c.counters.BytesIn.Load(), "unsaid", said != nil)
+	level := slog.LevelInfo
+	if !c.spoke { // port scanners and health checks of load balancers
+		level = slog.LevelDebug
+	}
+	c.log.Log(ctx, level, "closed: "+describe(cause), "bytes_in", c.wire.Received(), "unsaid", said != nil)
 	return nil
 }
 
@@ -88,8 +91,8 @@ func (c *conn) serve(ctx context.Context) error {
 	}
 	for published := false; ; published = true {
 		p, err := c.wire.ReadPublish()
-		if published && errors.Is(err, io.EOF) {
-			return errors.Join(errSilent, publicCause(wire.ErrUnpublished))
+		if published && err != nil && fault.ReasonOf(err) == "" && ctx.Err() == nil {
+			return errors.Join(errSilent, publicCause(wire.ErrUnpublished)) // it hung up, or has no more to say
 		}
 		if err != nil {
 			return c.why(ctx, nil, err)
@@ -109,6 +112,7 @@ func (c *conn) connect(ctx context.Context) (err error) {
 	if c.address, err = c.wire.ReadConnect(); err != nil {
 		return errors.Join(errSilent, c.why(ctx, nil, err))
 	}
+	c.spoke = true
 	c.log = c.log.With("encoder", clip(c.address.FlashVer))
 	// The name is still to come. What can be refused without it is refused
 	// here, as some encoders show the description of connect only.
@@ -139,8 +143,8 @@ func (c *conn) publication(ctx context.Context, p wire.Publish) error {
 	cause := error(fault.New(fault.InternalError, "the connection of the encoder met an error of the server"))
 	defer func() { pub.Close(publicCause(cause)) }() // also behind a panic
 
-	name := r.Name()
-	c.log.Info("publishing", "stream", name, "server_index", r.ServerIndex)
+	c.place.published()
+	c.log.Info("publishing", "stream", r.Name(), "server_index", r.ServerIndex)
 	if err := c.wire.AcceptPublish(); err != nil {
 		cause = c.why(ctx, pub, err)
 		return cause

@@ -28,7 +28,7 @@ type demuxer struct {
 	bad   func(error) // told of each message that is dropped
 	clock clock
 	meta  metadata
-	start time.Time // the clock of Packet.Captured
+	start time.Time // of the clock of Packet.Captured
 
 	video, audio, data *media.Track
 	lengthSize         int  // of NAL units in video messages
@@ -68,12 +68,17 @@ func (d *demuxer) message(m *message.Message, now time.Time) error {
 	return d.announce()
 }
 
-// finish announces what was held back for a track that never came.
+// finish lets go what was held back for what never came.
 func (d *demuxer) finish() error {
-	if d.announced || d.video == nil && d.audio == nil {
+	if d.video == nil && d.audio == nil {
 		return nil
 	}
-	return d.announce()
+	if !d.announced {
+		if err := d.announce(); err != nil {
+			return err
+		}
+	}
+	return d.release()
 }
 
 func (d *demuxer) videoMessage(m *message.Message, now time.Time) error {
@@ -91,6 +96,9 @@ func (d *demuxer) videoMessage(m *message.Message, now time.Time) error {
 	}
 	switch h.Packet {
 	case flv.PacketConfig:
+		if len(body) == 0 {
+			return nil // some encoders announce themselves so before they are ready
+		}
 		return d.videoConfig(body, now)
 	case flv.PacketFrames:
 		return d.videoFrame(m.Timestamp, h, body, now)
@@ -202,6 +210,9 @@ func (d *demuxer) audioMessage(m *message.Message, now time.Time) error {
 	}
 	switch h.Packet {
 	case flv.PacketConfig:
+		if len(body) == 0 {
+			return nil
+		}
 		return d.audioConfig(body, now)
 	case flv.PacketFrames:
 		return d.audioFrame(m.Timestamp, body, now)

@@ -149,6 +149,12 @@ func moreDemuxCases(t testing.TB) []demuxCase {
 				"data 500000 key onCuePoint"},
 		},
 		{
+			name:      "a relay that joins late sends metadata at 0",
+			in:        []message.Message{onMetaData(t), vc, ac, keyFrame(3_600_000), data(t, 0, "onCuePoint")},
+			announced: []string{"video 0 avc1.42c00c 320x180, audio 0 mp4a.40.2 44100 Hz 2 ch, data 0 AMF0 data"},
+			packets:   []string{"data 3600000 key onMetaData", "video 3600000 key avc1.42c00c", "data 3600000 key onCuePoint"},
+		},
+		{
 			name: "data of any name is kept",
 			in:   []message.Message{vc, ac, data(t, 1, "onTextData", "x"), data(t, 2, "whatever"), data(t, 3, "onCuePoint", amf.Object{})},
 			announced: []string{"video 0 avc1.42c00c 320x180, audio 0 mp4a.40.2 44100 Hz 2 ch",

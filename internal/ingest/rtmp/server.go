@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
@@ -18,10 +19,6 @@ import (
 	wire "github.com/klive-media/klive/internal/rtmp"
 	"github.com/klive-media/klive/internal/run"
 )
-
-// DefaultMaxConnections is how many connections a door holds when Options says
-// nothing. A connection that has not published yet costs some 50 kB.
-const DefaultMaxConnections = 4096
 
 // DefaultOpenTimeout is how long the gate may take.
 const DefaultOpenTimeout = 15 * time.Second
@@ -42,8 +39,10 @@ type Options struct {
 	Grammar  ingest.Grammar
 	Log      *slog.Logger // nil: no log
 	Stats    *Stats       // nil: a new one
-	// MaxConnections bounds open connections; 0 is DefaultMaxConnections.
-	MaxConnections int
+	// MaxConnections bounds open connections, MaxWaiting those of one address
+	// that have not published yet. Above them connections are closed without a
+	// word. 0 are the defaults.
+	MaxConnections, MaxWaiting int
 	// OpenTimeout bounds the gate; 0 is DefaultOpenTimeout.
 	OpenTimeout time.Duration
 	// HandshakeTimeout, SetupTimeout and WriteTimeout bound the connection until
@@ -53,9 +52,10 @@ type Options struct {
 
 // Server is the door. It implements ingest.Server.
 type Server struct {
-	o     Options
-	log   *slog.Logger
-	stats *Stats
+	o      Options
+	log    *slog.Logger
+	stats  *Stats
+	places admission
 }
 
 var _ ingest.Server = (*Server)(nil)
@@ -64,6 +64,9 @@ var _ ingest.Server = (*Server)(nil)
 func New(o Options) *Server {
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = DefaultMaxConnections
+	}
+	if o.MaxWaiting <= 0 {
+		o.MaxWaiting = DefaultMaxWaiting
 	}
 	if o.OpenTimeout <= 0 {
 		o.OpenTimeout = DefaultOpenTimeout
@@ -74,7 +77,8 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, log: o.Log, stats: o.Stats}
+	return &Server{o: o, log: o.Log, stats: o.Stats,
+		places: admission{maxOpen: o.MaxConnections, maxWaiting: o.MaxWaiting}}
 }
 
 // Run serves until ctx ends, then says goodbye to every peer and returns when
@@ -115,24 +119,41 @@ func (s *Server) accept(ctx context.Context, peers *run.Group) error {
 // admit starts the life of a connection.
 func (s *Server) admit(nc net.Conn, peers *run.Group) {
 	s.stats.Accepted.Add(1)
-	if s.stats.Connections.Add(1) > int64(s.o.MaxConnections) {
-		s.stats.Connections.Add(-1)
+	remote := remoteOf(nc)
+	place, ok := s.places.enter(remote.Addr())
+	if !ok {
 		s.stats.refuse(fault.LimitExceeded)
 		_ = nc.Close() // no words: they would cost what the limit saves
 		return
 	}
-	c := newConn(s, nc, peers)
-	err := peers.Detach("rtmp "+nc.RemoteAddr().String(), c.run, func(err error) {
+	s.stats.Connections.Add(1)
+	leave := func() {
+		place.leave()
 		s.stats.Connections.Add(-1)
+	}
+	c := newConn(s, nc, remote, place, peers)
+	err := peers.Detach("rtmp "+remote.String(), c.run, func(err error) {
+		leave()
 		if p, ok := errors.AsType[*run.PanicError](err); ok {
 			s.stats.Panics.Add(1)
 			c.log.Error("an RTMP connection ended by an error of the server", "panic", p.Value, "stack", string(p.Stack))
 		}
 	})
 	if err != nil {
-		s.stats.Connections.Add(-1)
+		leave()
 		_ = nc.Close() // shutting down
 	}
+}
+
+// remoteOf is the peer's address; the zero value when it has none.
+func remoteOf(nc net.Conn) netip.AddrPort {
+	a, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	// A listener for both families gives IPv4 addresses in IPv6 form.
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 // pause waits for d or the end of ctx.

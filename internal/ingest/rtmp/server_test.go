@@ -260,13 +260,26 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	require.ErrorIs(t, bad.Serve(), io.EOF)
 	send(t, good, videoConfig(avcSmall), keyFrame(0))
 	until(t, g, 1)
-	require.EqualValues(t, 1, d.stats.Panics.Load())
+	require.Eventually(t, func() bool { return d.stats.Panics.Load() == 1 }, patience, time.Millisecond)
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
 	d := open(t, func(o *Options) { o.MaxConnections = 1 })
 	_, err := d.dial(t, "kLive?t=s3cret", "lobby_1")
 	require.NoError(t, err)
+	_, err = d.dial(t, "kLive?t=s3cret", "lobby_2")
+	require.Error(t, err)
+	require.EqualValues(t, 1, d.stats.Refused()[fault.LimitExceeded])
+}
+
+func TestWaitingConnectionsOfOneAddressAreBounded(t *testing.T) {
+	d := open(t, func(o *Options) { o.MaxWaiting = 1 })
+	_, err := d.dial(t, "kLive?t=s3cret", "lobby_1") // publishes, and waits no longer
+	require.NoError(t, err)
+	waiting, err := net.Dial("tcp", d.addr)
+	require.NoError(t, err)
+	defer waiting.Close()
+	require.Eventually(t, func() bool { return d.stats.Connections.Load() == 2 }, patience, time.Millisecond)
 	_, err = d.dial(t, "kLive?t=s3cret", "lobby_2")
 	require.Error(t, err)
 	require.EqualValues(t, 1, d.stats.Refused()[fault.LimitExceeded])
