@@ -75,6 +75,7 @@ type cutting struct {
 	heard    time.Duration // the newest sound
 	blind    bool          // the picture does not come; sound goes on alone
 	steady   int           // pictures that came in time since then
+	seen     time.Duration // heard when the newest picture came
 	needKey  bool
 	lost     bool // packets were lost before the next
 }
@@ -161,7 +162,7 @@ func (k *cutting) stop() {
 		if l.began {
 			end := l.high
 			if len(l.pending) > 0 {
-				end = min(l.last+max(l.frame, 1), l.base+l.target)
+				end = min(l.last+l.length(), l.base+l.target)
 			}
 			l.finish(end, media.FromTicks(end, l.scale)+l.lead)
 		}
@@ -260,7 +261,7 @@ func (k *cutting) see(p *media.Packet) {
 		k.forced(s.at)
 	}
 	l.put(s)
-	k.frontier = max(k.frontier, s.at)
+	k.frontier, k.seen = max(k.frontier, s.at), k.heard
 }
 
 // look notes when the picture is back, and when media was missing.

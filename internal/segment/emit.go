@@ -56,7 +56,9 @@ func (l *lane) publish(part Part, buffers [][]byte, d time.Duration, final bool)
 		r.begin(l.seg)
 	}
 	r.add(part, buffers)
-	l.rate(r, part.Duration)
+	if r.fps == 0 {
+		l.rate(r, part.Duration)
+	}
 	if final {
 		l.closed(r, d)
 	}
@@ -81,6 +83,7 @@ func (l *lane) close(d time.Duration) {
 // shelf.mu is held.
 func (l *lane) closed(r *row, d time.Duration) {
 	seg := r.closeOpen(d)
+	l.rate(r, d)
 	if f := l.file.take(); f != nil {
 		l.k.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf, file: f})
 	}
@@ -110,23 +113,28 @@ func (l *lane) skip(c *cut) {
 	h.unlock()
 }
 
-// rate measures the frame rate from the parts; shelf.mu is held.
+// rate measures the frame rate: from the first frames at once, from every
+// segment better. shelf.mu is held.
 func (l *lane) rate(r *row, d time.Duration) {
-	if l.id.Kind != media.Video {
+	var fps float64
+	// A value that trembles would make every multivariant playlist another one.
+	still := nearly + (3*rounding/2).Seconds()/d.Seconds()
+	switch {
+	case l.id.Kind != media.Video || l.frames < 2 && r.fps > 0 || d <= 0:
+		return
+	case r.fps == 0 && l.k.cadence.frame > 0:
+		fps = nameRate(float64(time.Second)/float64(l.k.cadence.frame), roughly)
+	case r.fps == 0:
+		fps = nameRate(float64(l.frames)/d.Seconds(), roughly)
+	case d >= 2*time.Second:
+		fps = nameRate(float64(l.frames)/d.Seconds(), still)
+	default:
 		return
 	}
-	fps := r.fps
-	switch {
-	case l.k.cadence.frame > 0 && fps == 0:
-		fps = float64(time.Second) / float64(l.k.cadence.frame)
-	case r.open.Duration > time.Second:
-		fps = float64(l.frames) / r.open.Duration.Seconds()
-	case fps == 0:
-		fps = float64(l.frames) / d.Seconds()
+	if !l.k.cadence.regular {
+		still = 0.1
 	}
-	fps = nameRate(fps)
-	// A value that trembles would make every multivariant playlist another one.
-	if r.fps == 0 || math.Abs(fps/r.fps-1) > 0.02 {
+	if r.fps == 0 || math.Abs(fps/r.fps-1) > still {
 		r.fps = fps
 	}
 }

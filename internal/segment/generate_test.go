@@ -242,7 +242,7 @@ func (w *watcher) check(x *Index) error {
 		}
 	}
 	if was != nil {
-		if x.PeakBitrate < was.PeakBitrate && was.Closed != nil {
+		if x.PeakBitrate < was.PeakBitrate && len(was.Closed) > 2 && was.Closed[0].Duration+was.Closed[1].Duration > was.Targets.Segment/2 {
 			return fmt.Errorf("peak went down from %d to %d", was.PeakBitrate, x.PeakBitrate)
 		}
 		if x.Next.Segment < was.Next.Segment {

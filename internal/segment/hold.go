@@ -209,6 +209,7 @@ func (k *cutting) enter(at time.Duration, broken bool) {
 	k.rule.reset()
 	k.first, k.lost, k.blind = false, false, false
 	k.frontier = max(k.frontier, at)
+	k.seen = max(k.seen, k.heard)
 	for _, l := range k.lanes() {
 		l.cur, l.entered = c, true
 		l.cuts, l.await, l.absorb = nil, 0, at+sameBreak
@@ -276,7 +277,7 @@ func (k *cutting) free(s *sample, behind []sample, alone bool) bool {
 	if s.end > k.frontier && waited < k.wait {
 		return false
 	}
-	if waited >= k.wait && s.at-k.frontier >= k.wait {
+	if waited >= k.wait && k.heard-max(k.seen, k.last.at) >= k.wait {
 		k.blind = true
 	}
 	return true
@@ -317,23 +318,23 @@ func (k *cutting) lead(s *sample) {
 	}
 }
 
-// settle ends segments and parts of a lane whose samples stay away longer than
-// they are waited for.
+// settle ends segments of a lane whose samples stay away longer than they are
+// waited for, and the part whose last picture stands still for so long.
 func (k *cutting) settle() {
-	now := max(k.frontier, k.heard-k.wait)
-	for _, l := range [...]*lane{k.video, k.audio} {
-		if l == nil || len(l.held) > 0 {
-			continue
-		}
-		late := now - k.wait
-		if k.blind && l == k.video { // it was waited for already
-			late = k.last.at
-		}
+	late := max(k.frontier, k.heard-k.wait) - k.wait
+	if l := k.audio; l != nil && len(l.held) == 0 {
 		for len(l.cuts) > 0 && late >= l.cuts[0].at {
 			l.pass(nil)
 		}
-		if l.began {
-			l.expire(late)
-		}
+	}
+	l := k.video
+	if l == nil {
+		return
+	}
+	for len(l.cuts) > 0 && (k.blind || late >= l.cuts[0].at) {
+		l.pass(nil)
+	}
+	if l.began && k.heard-k.seen >= k.wait {
+		l.expire(k.heard - k.wait)
 	}
 }

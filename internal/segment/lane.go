@@ -191,7 +191,7 @@ func (l *lane) pass(s *sample) {
 	case l.began:
 		end := l.high
 		if len(l.pending) > 0 {
-			end = l.last + max(l.frame, 1)
+			end = l.last + l.length()
 			if s != nil {
 				end = max(media.ToTicks(s.at-l.lead, l.scale), l.last+1)
 			}
@@ -250,8 +250,8 @@ func (l *lane) continuePart(s *sample) {
 func (l *lane) pend(s *sample) {
 	p := s.packet
 	if n := len(l.pending); n > 0 || l.samples > 0 {
-		if d := s.tick - l.last; d > 0 && d <= l.target {
-			l.frame = d
+		if d := s.tick - l.last; d > 0 {
+			l.frame = min(d, l.target)
 		}
 	}
 	if l.id.Kind == media.Audio && l.clock.frame > 0 {
@@ -273,6 +273,14 @@ func (l *lane) pend(s *sample) {
 	l.bytes += int64(len(p.Payload))
 	l.last, l.high = s.tick, s.tick+1
 	l.samples++
+}
+
+// length is how long the newest sample lasts when nothing comes after it.
+func (l *lane) length() int64 {
+	if l.frame > 0 {
+		return l.frame
+	}
+	return l.target
 }
 
 // finish ends the segment: its last part at end, in ticks; the next one begins

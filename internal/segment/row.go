@@ -22,10 +22,14 @@ type row struct {
 	waitMu sync.Mutex // guards wait
 	wait   chan struct{}
 
-	closed   []Segment // listed, oldest first; append-only, see trim
-	parted   int       // index in closed of the first segment that has parts
-	span     time.Duration
-	size     int64 // bytes of closed
+	closed  []Segment // listed, oldest first; append-only, see trim
+	parted  int       // index in closed of the first segment that has parts
+	span    time.Duration
+	size    int64 // bytes of closed
+	stretch struct {
+		size int64
+		span time.Duration
+	} // since the peak was measured last
 	open     *Segment
 	parts    []Part // of the open segment; append-only
 	live     []livePart
@@ -115,14 +119,17 @@ func (r *row) bitrates(open *Segment) (peak, average int) {
 	if span > 0 {
 		average = bitrate(size, span)
 	}
-	peak = max(r.peak, average)
-	if r.track != nil && r.peak == 0 {
-		peak = max(peak, r.track.Bitrate)
-		if average == 0 {
-			average = r.track.Bitrate
-		}
+	if r.peak > 0 {
+		r.peak = max(r.peak, average)
+		return r.peak, average
 	}
-	return peak, average
+	if r.track != nil && average == 0 {
+		average = r.track.Bitrate
+	}
+	if r.track != nil && r.track.Bitrate > 0 {
+		return r.track.Bitrate, average
+	}
+	return average, average
 }
 
 func bitrate(size int64, d time.Duration) int {
@@ -215,20 +222,15 @@ func (r *row) list(s Segment) {
 }
 
 // measure keeps the peak: the densest stretch of at least half a target
-// duration (RFC 8216, 4.3.4.2). A segment shorter than that is taken together
-// with the one before.
+// duration (RFC 8216, 4.3.4.2). Segments shorter than that are taken together.
 func (r *row) measure(s *Segment) {
-	size, d := s.Size, s.Duration
-	if half := r.shelf.targets.Segment / 2; d < half {
-		if n := len(r.closed); n > 0 && !r.closed[n-1].Gap {
-			size += r.closed[n-1].Size
-			d += r.closed[n-1].Duration
-		}
-		if d < half {
-			return
-		}
+	r.stretch.size += s.Size
+	r.stretch.span += s.Duration
+	if r.stretch.span < r.shelf.targets.Segment/2 {
+		return
 	}
-	r.peak = max(r.peak, bitrate(size, d))
+	r.peak = max(r.peak, bitrate(r.stretch.size, r.stretch.span))
+	r.stretch.size, r.stretch.span = 0, 0
 }
 
 // trim takes what is older than the window from the list. Snapshots share the

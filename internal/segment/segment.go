@@ -49,7 +49,9 @@ type Index struct {
 	// (EXT-X-ENDLIST). A later broadcast continues the row without it.
 	Ended bool
 	// PeakBitrate and AverageBitrate in bit/s, over the listed segments;
-	// PeakBitrate never goes down within a broadcast.
+	// PeakBitrate does not go down within a broadcast once half a target duration
+	// was measured; before that it is what the sender announced or a guess from
+	// the first parts.
 	PeakBitrate, AverageBitrate int
 	// FrameRate as measured, in frames per second; 0 for sound.
 	FrameRate float64

@@ -93,9 +93,16 @@ var frameRates = [...]float64{
 	12, 15, 24000.0 / 1001, 24, 25, 30000.0 / 1001, 30, 48, 50, 60000.0 / 1001, 60, 100, 120000.0 / 1001, 120,
 }
 
+// How far a measured frame rate may be from the usual one it is named by: over
+// a few frames with times in milliseconds, and over a segment.
+const (
+	roughly = 0.005
+	nearly  = 0.0002
+)
+
 // nameRate gives the usual rate that a measured one is nearest to, or itself.
-func nameRate(fps float64) float64 {
-	best, at := fps, 0.0005
+func nameRate(fps, within float64) float64 {
+	best, at := fps, within
 	for _, r := range frameRates {
 		if d := math.Abs(fps/r - 1); d < at {
 			best, at = r, d
