@@ -18,7 +18,7 @@ const (
 	maxRequestBody  = 1 << 20
 	maxHeaderBytes  = 32 << 10
 	headerTimeout   = 10 * time.Second
-	bodyTimeout     = 10 * time.Second
+	bodyTimeout     = callTimeout // a deadline that passes during a call would end the call
 	keepAliveIdle   = 2 * time.Minute
 	jsonContentType = "application/json"
 )
