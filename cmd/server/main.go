@@ -220,9 +220,9 @@ func (h healthcheckCommand) Run(ctx context.Context, c *commandLine) error {
 	if err != nil {
 		return fmt.Errorf("ask the server: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) //nolint:errcheck // the status says enough
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
 		return fmt.Errorf("the server is not ready: %s %s", resp.Status, body)
 	}
 	return nil

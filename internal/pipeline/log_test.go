@@ -19,7 +19,6 @@ type item struct {
 	n     int
 	bytes int
 	at    time.Duration
-	sync  bool
 }
 
 func weighItem(i *item) (int, time.Duration) { return i.bytes, i.at }

@@ -30,7 +30,6 @@ type broadcast struct {
 	deadline   time.Time // until when a publisher may come back; zero while one is there
 	restored   time.Duration
 	renditions []*rendition // by ingest index
-	marks      uint64       // discontinuities
 }
 
 func newBroadcast(id string, shelf segment.ShelfID, start time.Time) *broadcast {
@@ -262,7 +261,7 @@ func (r *Registry) playable(b *broadcast, id string, can bool) bool {
 	if can {
 		trigger = CanPlay
 	}
-	any := false
+	some := false
 	for _, rd := range b.renditions {
 		if rd.id == id {
 			rd.playable = can
@@ -270,10 +269,10 @@ func (r *Registry) playable(b *broadcast, id string, can bool) bool {
 				rd.session.state = step(rd.session.state, trigger)
 			}
 		}
-		any = any || rd.playable
+		some = some || rd.playable
 	}
 	was := b.state
-	if any == can {
+	if some == can {
 		b.state = step(b.state, trigger)
 	}
 	r.touch(b.shelf.Stream)

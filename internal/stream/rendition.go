@@ -25,6 +25,8 @@ type rendition struct {
 	hasVideo bool
 	end      time.Duration // stream time after the newest packet
 
+	discontinuities atomic.Uint64 // of the leading track
+
 	// Guarded by the registry's mu.
 	session  *session
 	playable bool
@@ -115,7 +117,11 @@ func (rd *rendition) append(s *session, p media.Packet) bool {
 	if p.Track.Kind != media.Data {
 		rd.end = max(rd.end, p.DTS+p.Duration)
 	}
-	sync := p.Flags.Has(media.Key) && (p.Track.Kind == media.Video || !rd.hasVideo && p.Track.Kind == media.Audio)
+	leads := p.Track.Kind == media.Video || !rd.hasVideo && p.Track.Kind == media.Audio
+	if leads && p.Flags.Has(media.Discontinuity) {
+		rd.discontinuities.Add(1)
+	}
+	sync := leads && p.Flags.Has(media.Key)
 	rd.log.Append(s.slab.New(p), sync)
 	return true
 }

@@ -79,13 +79,13 @@ func (b *broadcast) status() BroadcastStatus {
 	}
 	for _, rd := range b.renditions {
 		stats := rd.log.Stats()
+		st.Discontinuities += rd.discontinuities.Load()
 		rs := RenditionStatus{
 			ID: rd.id, Tracks: rd.Tracks(), Playable: rd.playable,
 			LogBytes: stats.Bytes, LogSpan: stats.Span, LogLaps: stats.Laps,
 		}
 		if rd.session != nil {
 			rs.Session = rd.session.id
-			st.Discontinuities += rd.session.discontinuities.Load()
 		}
 		st.Renditions = append(st.Renditions, rs)
 	}
