@@ -167,6 +167,34 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+func TestOneConnectionPublishesTwice(t *testing.T) {
+	s := newScript()
+	s.publish(t)
+	s.command(t, 0, message.Command{Name: "deleteStream", Transaction: 6, Args: []amf.Value{1.0}})
+	s.command(t, 0, message.Command{Name: "createStream", Transaction: 7})
+	s.command(t, 2, message.Command{Name: "publish", Transaction: 8, Args: []amf.Value{"lobby_2", "live"}})
+	s.message(t, 6, message.Message{Type: message.TypeVideo, StreamID: 2, Payload: []byte{0x17}})
+	s.command(t, 2, message.Command{Name: "closeStream"})
+	c := NewServerConn(&tape{Reader: bytes.NewReader(s.Bytes())}, Options{})
+	require.NoError(t, c.Handshake())
+	_, err := c.ReadConnect()
+	require.NoError(t, err)
+	require.NoError(t, c.AcceptConnect())
+	var m message.Message
+	for i, name := range []string{"lobby_1", "lobby_2"} {
+		p, err := c.ReadPublish()
+		require.NoError(t, err)
+		require.Equal(t, Publish{Name: name, Type: "live", StreamID: uint32(i + 1)}, p)
+		require.NoError(t, c.AcceptPublish())
+		if i == 1 {
+			require.NoError(t, c.ReadMedia(&m))
+		}
+		require.ErrorIs(t, c.ReadMedia(&m), ErrUnpublished)
+	}
+	_, err = c.ReadPublish()
+	require.Equal(t, io.EOF, err)
+}
+
 func TestAnswersToOBS(t *testing.T) {
 	s := newScript()
 	s.publish(t)

@@ -141,7 +141,6 @@ func TestPublish(t *testing.T) {
 	await(t, p.closed, "close")
 	require.Equal(t, fault.Unpublished, fault.ReasonOf(p.end))
 
-	// The connection may publish again.
 	require.NoError(t, c.Close())
 	require.EqualValues(t, 1, d.stats.Accepted.Load())
 	require.EqualValues(t, d.stats.BytesIn.Load(), p.request.Counters.BytesIn.Load())
