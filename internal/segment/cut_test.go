@@ -1,10 +1,14 @@
 package segment
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
+	"github.com/Eyevinn/mp4ff/mp4"
 	"github.com/stretchr/testify/require"
+
+	"github.com/klive-media/klive/internal/media"
 )
 
 func TestPlaylistRulesHold(t *testing.T) {
@@ -50,25 +54,141 @@ func TestPlaylistRulesHold(t *testing.T) {
 			s.length = 45 * time.Second
 			st := openStore(t, Options{Window: time.Hour})
 			w := watch(t, st)
-			cutAll(t, st, w, s.source()).End()
+			src := s.source()
+			c := cutAll(t, st, w, src)
+			c.End()
 			for _, row := range []RowID{videoRow, audioRow} {
 				x := w.last[row]
 				if x == nil {
 					continue
 				}
 				require.True(t, x.Ended)
-				var total time.Duration
-				for i := range x.Closed {
-					total += x.Closed[i].Duration
+				within := 10 * time.Microsecond // a tick
+				if row.Kind == media.Audio {
+					within = 2500 * time.Microsecond // jitter is taken out
 				}
-				t.Logf("%v: targets %v, %d segments, %d parts, fps %.3f, peak %d, total %v, forced %d", row.Kind, x.Targets, len(x.Closed), w.count[row], x.FrameRate, x.PeakBitrate, total, st.Stats().ForcedCuts)
-				for i := range min(6, len(x.Closed)) {
-					c := x.Closed[i]
-					t.Logf("   %d start %v dur %v key %v gap %v parts %d first %v", c.Number, c.Start, c.Duration, c.Independent, c.Gap, len(c.Parts), c.Parts)
-				}
+				verify(t, c.shelf, x, src.all(), within)
+			}
+			if mux, err := c.shelf.MuxInit("1", st.runID, 0, 1); err == nil {
+				f, err := mp4.DecodeFile(bytes.NewReader(mux))
+				require.NoError(t, err)
+				require.Len(t, f.Moov.Traks, 2)
 			}
 			require.Equal(t, 1, w.kinds(Playable))
 			require.Zero(t, st.Stats().WriteFailures)
 		})
 	}
+}
+
+// at cuts what two scripts say, one behind the other in the same log.
+func (s script) then(d script, sameTracks bool) *source {
+	if s.rate == 0 {
+		s.rate = 48000
+	}
+	d.rate = s.rate
+	v, a := videoTrack(1), audioTrack(1, s.rate)
+	src := newSource(v, a)
+	src.append(s.packets(v, a)...)
+	if !sameTracks {
+		v2 := *v
+		v2.Config = append([]byte{}, v.Config...)
+		v2.Config[3]++
+		v = &v2
+	}
+	src.append(d.packets(v, a)...)
+	return src
+}
+
+func flagFirst(flag media.Flags, kinds ...media.Kind) func(p *media.Packet) bool {
+	done := map[media.Kind]bool{}
+	return func(p *media.Packet) bool {
+		for _, k := range kinds {
+			if k == p.Track.Kind && !done[k] {
+				done[k] = true
+				p.Flags |= flag
+			}
+		}
+		return true
+	}
+}
+
+func TestDiscontinuityCutsBothRowsOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		second script
+		same   bool
+		inits  int
+		discs  uint64
+	}{
+		"break":              {script{fps: 30, gop: 2 * time.Second, start: 11 * time.Second, edit: flagFirst(media.Discontinuity, media.Video, media.Audio)}, true, 1, 1},
+		"break, audio late":  {script{fps: 30, gop: 2 * time.Second, start: 11 * time.Second, audioLag: 200 * time.Millisecond, edit: flagFirst(media.Discontinuity, media.Video, media.Audio)}, true, 1, 1},
+		"break, audio early": {script{fps: 30, gop: 2 * time.Second, start: 11 * time.Second, audioLag: -200 * time.Millisecond, edit: flagFirst(media.Discontinuity, media.Video, media.Audio)}, true, 1, 1},
+		"new config":         {script{fps: 30, gop: 2 * time.Second, start: 10 * time.Second, edit: flagFirst(media.NewConfig, media.Video)}, false, 2, 1},
+		"both":               {script{fps: 30, gop: 2 * time.Second, start: 14 * time.Second, edit: flagFirst(media.NewConfig|media.Discontinuity, media.Video, media.Audio)}, false, 2, 1},
+		"audio alone":        {script{fps: 30, gop: 2 * time.Second, start: 10 * time.Second, edit: flagFirst(media.Discontinuity, media.Audio)}, true, 1, 1},
+		"only time":          {script{fps: 30, gop: 2 * time.Second, start: 15 * time.Second}, true, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := openStore(t, Options{Window: time.Hour})
+			w := watch(t, st)
+			c.second.length = 10 * time.Second
+			src := script{fps: 30, gop: 2 * time.Second, length: 10 * time.Second}.then(c.second, c.same)
+			h := cutAll(t, st, w, src).shelf
+			video, audio := w.last[videoRow], w.last[audioRow]
+			require.Len(t, audio.Closed, len(video.Closed))
+			inits := map[int]bool{}
+			for i := range video.Closed {
+				v, a := video.Closed[i], audio.Closed[i]
+				inits[v.Init] = true
+				t.Logf("%d: %v+%v disc %d key %v | %v+%v disc %d", v.Number, v.Start, v.Duration, v.Discontinuity, v.Independent, a.Start, a.Duration, a.Discontinuity)
+				require.Equal(t, v.Discontinuity, a.Discontinuity)
+				require.InDelta(t, v.Start, a.Start, float64(600*time.Millisecond))
+			}
+			require.Len(t, inits, c.inits)
+			require.Equal(t, c.discs, video.Closed[len(video.Closed)-1].Discontinuity)
+			verify(t, h, video, src.all(), 10*time.Microsecond)
+			verify(t, h, audio, src.all(), 6*time.Millisecond) // the second script's sound is half a frame off
+		})
+	}
+}
+
+func TestPictureThatStopsLeavesGaps(t *testing.T) {
+	st := openStore(t, Options{Window: time.Hour})
+	w := watch(t, st)
+	s := script{fps: 30, gop: 2 * time.Second, length: 40 * time.Second, edit: func(p *media.Packet) bool {
+		return p.Track.Kind == media.Audio || p.DTS < 9*time.Second || p.DTS >= 26*time.Second
+	}}
+	cutAll(t, st, w, s.source())
+	video, audio := w.last[videoRow], w.last[audioRow]
+	gaps := 0
+	for i := range video.Closed {
+		v, a := video.Closed[i], audio.Closed[i]
+		t.Logf("%d: %v+%v key %v gap %v | %v+%v", v.Number, v.Start, v.Duration, v.Independent, v.Gap, a.Start, a.Duration)
+		require.Equal(t, v.Number, a.Number)
+		require.False(t, a.Gap)
+		if v.Gap {
+			gaps++
+			require.InDelta(t, a.Start, v.Start, float64(100*time.Millisecond))
+		}
+	}
+	require.GreaterOrEqual(t, gaps, 2)
+	require.False(t, video.Closed[len(video.Closed)-1].Gap)
+}
+
+func TestSoundThatStopsLeavesGaps(t *testing.T) {
+	st := openStore(t, Options{Window: time.Hour})
+	w := watch(t, st)
+	s := script{fps: 30, gop: 2 * time.Second, length: 30 * time.Second, edit: func(p *media.Packet) bool {
+		return p.Track.Kind == media.Video || p.DTS < 5*time.Second || p.DTS >= 18*time.Second
+	}}
+	cutAll(t, st, w, s.source())
+	video, audio := w.last[videoRow], w.last[audioRow]
+	require.Len(t, audio.Closed, len(video.Closed))
+	gaps := 0
+	for i := range audio.Closed {
+		if audio.Closed[i].Gap {
+			gaps++
+		}
+		require.InDelta(t, video.Closed[i].Start, audio.Closed[i].Start, float64(2100*time.Millisecond))
+	}
+	require.Equal(t, 2, gaps)
 }

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/pipeline"
-	"github.com/klive-media/klive/internal/segment/fmp4"
 )
 
 // script describes generated media.
@@ -104,10 +104,8 @@ func (s script) packets(v, a *media.Track) []*media.Packet {
 	}
 	slices.SortStableFunc(list, func(x, y arrival) int { return int(x.at - y.at) })
 	var out []*media.Packet
-	for _, x := range list {
-		for i := range x.p.Payload {
-			x.p.Payload[i] = byte(i)
-		}
+	for n, x := range list {
+		binary.BigEndian.PutUint32(x.p.Payload, uint32(n)) // no two are alike
 		if s.edit == nil || s.edit(x.p) {
 			out = append(out, x.p)
 		}
@@ -141,6 +139,18 @@ func (s *source) append(packets ...*media.Packet) {
 	}
 	for _, p := range packets {
 		s.log.Append(p, p.Flags.Has(media.Key) && (p.Track.Kind == media.Video || !video))
+	}
+}
+
+// all are the packets in the log.
+func (s *source) all() (out []*media.Packet) {
+	c := s.log.Subscribe(pipeline.Seq(0))
+	for {
+		p, err := c.Next(context.Background())
+		if err != nil {
+			return out
+		}
+		out = append(out, p)
 	}
 }
 
@@ -323,6 +333,8 @@ func cutAll(t testing.TB, s *DiskStore, w *watcher, sources ...*source) *cutter 
 	return c.(*cutter)
 }
 
+func renditionOne(src *source) pipeline.Rendition { return pipeline.Rendition{ID: "1", Source: src} }
+
 // drain does the queued jobs.
 func (s *DiskStore) drain() {
 	for {
@@ -338,5 +350,4 @@ func (s *DiskStore) drain() {
 var (
 	videoRow = RowID{"1", media.Video}
 	audioRow = RowID{"1", media.Audio}
-	_        = fmp4.VideoScale
 )

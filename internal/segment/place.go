@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"math"
 	"time"
 
 	"github.com/klive-media/klive/internal/media"
@@ -58,24 +57,24 @@ func (h *shelf) enter(d *rendition, at time.Duration) (number uint64, since time
 	}
 	for _, id := range rows {
 		if r := (*h.rows.Load())[id]; r != nil && r.numbered && r.last+1 < number {
-			r.fill(number-r.last-1, at)
+			r.fill(number-r.last-1, at, h.limit())
 			r.commit()
 		}
 	}
 	return number, since
 }
 
-// fill puts n gaps on the row, up to a stream time of this broadcast;
-// shelf.mu is held.
-func (r *row) fill(n uint64, until time.Duration) {
+// fill puts n gaps on the row, none longer than longest, up to a stream time of
+// this broadcast; shelf.mu is held.
+func (r *row) fill(n uint64, until, longest time.Duration) {
 	h := r.shelf
 	if n > most {
 		r.restart(r.last + n)
 		return
 	}
 	wall := h.wall(until)
-	span := wall.Sub(r.endTime)                                          // not by stream time: the end may be another broadcast's
-	each := min(max(span/time.Duration(n), time.Millisecond), h.limit()) //nolint:gosec // n ≤ most
+	span := wall.Sub(r.endTime)                                        // not by stream time: the end may be another broadcast's
+	each := min(max(span/time.Duration(n), time.Millisecond), longest) //nolint:gosec // n ≤ most
 	for i := range n {
 		left := time.Duration(n-i) * each //nolint:gosec // n ≤ most
 		start := until - left
@@ -99,6 +98,10 @@ func (r *row) restart(last uint64) {
 // stream time. Rows of renditions that stand still get gaps up to there. mu is
 // held.
 func (h *shelf) advance(d *rendition, number uint64, at time.Duration) {
+	lasted := h.limit()
+	if d.numbered && d.number+1 == number {
+		lasted = min(lasted, at-d.at)
+	}
 	d.number, d.at, d.numbered = number, at, true
 	h.next = max(h.next, number+1)
 	for _, o := range h.renditions {
@@ -109,16 +112,18 @@ func (h *shelf) advance(d *rendition, number uint64, at time.Duration) {
 			if r == nil || !r.playable || r.open != nil {
 				continue
 			}
-			span := at - r.end
-			if span < h.targets.Segment/4 {
-				continue
+			// One for each number that the others have finished; a row that is ahead of
+			// them in numbers gets one when time has passed for it.
+			n := uint64(0)
+			if span := at - r.end; number > r.last+1 {
+				n = number - 1 - r.last
+			} else if span >= h.targets.Segment-slack {
+				n = 1
 			}
-			n := uint64(math.Ceil(float64(span) / float64(h.limit())))
-			if number > r.last+1 {
-				n = max(n, number-1-r.last)
+			if n > 0 {
+				r.fill(n, at, lasted)
+				r.commit()
 			}
-			r.fill(n, at)
-			r.commit()
 		}
 		h.judge(o, time.Now())
 	}

@@ -22,11 +22,8 @@ func (h *shelf) Init(id RowID, run string, n int) ([]byte, error) {
 		return nil, notPlayable("the init section")
 	}
 	f, err := os.Open(r.path(initName(run, n) + extInit))
-	if errors.Is(err, fs.ErrNotExist) {
-		return h.unwrittenInit(r, run, n)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("open init section: %w", err)
+		return h.unwrittenInit(r, run, n)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxInit))

@@ -161,7 +161,7 @@ func (h *shelf) begin(b Broadcast, o Observer, past record) {
 	h.previous = h.previous[:0]
 	listed := false
 	for id, r := range *h.rows.Load() {
-		r.playable, r.peak = false, 0
+		r.playable = false
 		h.disc = max(h.disc, r.disc+1)
 		if len(r.closed) > 0 {
 			listed = true
