@@ -77,7 +77,8 @@ type cutting struct {
 	steady   int           // pictures that came in time since then
 	seen     time.Duration // heard when the newest picture came
 	needKey  bool
-	lost     bool // packets were lost before the next
+	lost     bool // packets were lost before the next picture, and this was not said yet
+	deaf     bool // the same for sound
 }
 
 func newCutting(h *shelf, r pipeline.Rendition) (*cutting, error) {
@@ -117,7 +118,7 @@ func (k *cutting) read(ctx context.Context, c *pipeline.Cursor[media.Packet]) er
 		case errors.Is(err, pipeline.ErrLapped):
 			// Before the first part there is nothing that could be broken.
 			k.lost = k.lost || k.started || !k.first
-			k.needKey = true
+			k.needKey, k.deaf = true, k.lost
 		default:
 			return err //nolint:wrapcheck // the log's own words, told apart by the caller
 		}
@@ -295,15 +296,13 @@ func (k *cutting) hear(p *media.Packet) {
 		k.audio = k.join(p.Track)
 	}
 	l := k.audio
-	broken := p.Flags.Has(media.Discontinuity) || k.lost
+	broken := p.Flags.Has(media.Discontinuity) || k.deaf
 	changed := l.began && !l.track.SameConfig(p.Track)
+	k.deaf = false
 	if n := len(l.held); n > 0 {
 		changed = !l.held[n-1].packet.Track.SameConfig(p.Track)
 	}
 	s := l.sample(p, broken || changed)
-	if k.video == nil && !k.expectVideo {
-		k.lost = false
-	}
 	k.heard = max(k.heard, s.at)
 	l.held = append(l.held, s)
 }

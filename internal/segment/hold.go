@@ -207,7 +207,7 @@ func (k *cutting) enter(at time.Duration, broken bool) {
 	h.unlock()
 	k.last, k.since = c, since
 	k.rule.reset()
-	k.first, k.lost, k.blind = false, false, false
+	k.first, k.lost, k.deaf, k.blind = false, false, false, false
 	k.frontier = max(k.frontier, at)
 	k.seen = max(k.seen, k.heard)
 	for _, l := range k.lanes() {
@@ -252,7 +252,7 @@ func (k *cutting) free(s *sample, behind []sample, alone bool) bool {
 			return false
 		}
 		l.await = 0
-		k.breakAt(max(s.at, k.last.at), l, s.packet.Flags.Has(media.Discontinuity))
+		k.breakAt(max(s.at, k.last.at), l, k.lost || s.packet.Flags.Has(media.Discontinuity))
 		return true
 	}
 	if alone || k.blind {

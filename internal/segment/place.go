@@ -161,11 +161,14 @@ func (h *shelf) judge(d *rendition, now time.Time) {
 
 // heard notes a new part of a rendition; mu is held.
 func (h *shelf) heard(d *rendition, r *row, expectVideo, expectAudio bool) {
+	at := &d.audio
 	if r.id.Kind == media.Video {
-		d.video = r
-	} else {
-		d.audio = r
+		at = &d.video
 	}
+	if *at == nil && d.ready {
+		h.renditionsChanged()
+	}
+	*at = r
 	if !d.begun {
 		d.begun, d.first = true, d.frontier
 	}

@@ -187,6 +187,19 @@ func (r *row) forget() {
 	r.live = r.live[n:]
 }
 
+// release drops the bytes of all parts that a file holds; shelf.mu is held.
+func (r *row) release() {
+	kept := r.live[:0:0]
+	for _, p := range r.live {
+		if r.memory[p.number] {
+			kept = append(kept, p)
+		} else {
+			r.shelf.store.counters.memory.Add(-p.bytes)
+		}
+	}
+	r.live = kept
+}
+
 // closeOpen finishes the open segment; shelf.mu is held. The segment's file is
 // complete already.
 func (r *row) closeOpen(d time.Duration) Segment {

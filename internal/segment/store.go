@@ -65,13 +65,19 @@ func newRunID() string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))[:12]
 }
 
+// workers is how many files are synced at once; a file system commits several
+// in one go.
+const workers = 4
+
 // Run does what must not be done by those who cut: it syncs and renames the
 // files of finished segments, deletes expired ones and ends shelves whose time
 // is over. When ctx ends it finishes what is queued and returns.
 func (s *DiskStore) Run(ctx context.Context) error {
 	g := run.New(ctx)
-	if err := g.Go("segment files", s.work); err != nil {
-		return fmt.Errorf("start segment store: %w", err)
+	for range workers {
+		if err := g.Go("segment files", s.work); err != nil {
+			return fmt.Errorf("start segment store: %w", err)
+		}
 	}
 	if err := g.Go("segment upkeep", s.upkeep); err != nil {
 		return fmt.Errorf("start segment store: %w", err)
@@ -110,7 +116,10 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 	}
 	past, err := readRecord(h.dir)
 	if err != nil {
-		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
+		// The numbers that were used are lost: begin above any that can have been, at
+		// a segment a second since 1970.
+		s.counters.failures.Add(1)
+		past = record{Next: uint64(time.Now().Unix())} //nolint:gosec // after 1970
 	}
 
 	h.mu.Lock()
@@ -123,7 +132,7 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 	h.mu.Unlock()
 	if err := writeRecord(h.dir, rec); err != nil {
 		h.mu.Lock()
-		h.onAir = false
+		h.onAir, h.endedAt = false, time.Now()
 		h.mu.Unlock()
 		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
 	}
@@ -221,6 +230,7 @@ func (h *shelf) end(restored bool) {
 		h.next = max(h.next, r.last+1)
 		h.disc = max(h.disc, r.disc+1)
 		r.ended = true
+		r.release()
 		r.commit()
 	}
 	h.renditionsChanged()

@@ -41,9 +41,9 @@ func measure(times []time.Duration) cadence {
 	return cadence{frame: mean, regular: longest-shortest <= max(2*rounding, mean/8)}
 }
 
-// partTarget chooses PART-TARGET: the longest whole number of frames that is
-// not longer than wish, so that parts of regular frames need no repair; one
-// frame if it alone is longer. The sound has to fit too: its parts are whole
+// partTarget chooses PART-TARGET: a whole number of frames that is not longer
+// than wish (see framesOfPart), so that parts of regular frames need no repair;
+// one frame if it alone is longer. The sound has to fit too: its parts are whole
 // frames that fill at least 85 % of it; sound is one frame of it, 0 if there is
 // none.
 func partTarget(wish time.Duration, c cadence, sound time.Duration) time.Duration {
@@ -54,7 +54,7 @@ func partTarget(wish time.Duration, c cadence, sound time.Duration) time.Duratio
 	case c.frame > wish:
 		target = roundUp(c.frame)
 	default:
-		target = roundUp((wish + rounding) / c.frame * c.frame)
+		target = roundUp(framesOfPart(wish, c.frame) * c.frame)
 	}
 	if fits(target, sound) {
 		return target
@@ -63,6 +63,24 @@ func partTarget(wish time.Duration, c cadence, sound time.Duration) time.Duratio
 	// fills, not longer than wish where there is one.
 	n := max(wish/sound, 1)
 	return roundUp(n * sound)
+}
+
+// framesOfPart is how many frames a part has. Segments and GOPs mostly last
+// whole seconds, so a number that divides the frames of a second is better than
+// a somewhat larger one that does not: then a key frame begins a part, where
+// players can join, and a segment does not end with a splinter of a part. (A
+// splinter follows its predecessor so closely that hls.js 1.7 may still be
+// appending that one when the segment is listed as complete; it then takes the
+// segment for loaded and stalls.)
+func framesOfPart(wish, frame time.Duration) time.Duration {
+	most := (wish + rounding) / frame
+	second := (time.Second + frame/2) / frame
+	for n := most; 10*n >= 7*most; n-- {
+		if second%n == 0 {
+			return n
+		}
+	}
+	return most
 }
 
 // fits reports whether whole frames of sound fill a part well enough.
