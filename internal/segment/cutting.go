@@ -250,6 +250,9 @@ func (k *cutting) see(p *media.Packet) {
 		l.absorb = 0
 	}
 	k.look(s.at)
+	if broken || changed {
+		k.rule.reset()
+	}
 	toCut := key && k.rule.key(s.at, k.since)
 	switch {
 	case broken || changed:
@@ -274,7 +277,7 @@ func (k *cutting) look(at time.Duration) {
 		}
 		k.blind = k.steady < steady
 	}
-	if was := max(k.frontier, k.heard); at-was > time.Second {
+	if was := max(k.frontier, k.heard); !k.lost && at-was > time.Second {
 		k.shelf.mu.Lock()
 		k.shelf.tell(Event{Kind: Gap, Rendition: k.d.id, At: was, Duration: at - was})
 		k.shelf.unlock()
@@ -345,7 +348,6 @@ func (k *cutting) breakAt(at time.Duration, by *lane, timeline bool) {
 		k.shelf.unlock()
 	}
 	k.cut(at, true)
-	k.rule.reset()
 	for _, l := range k.lanes() {
 		if l == by || !timeline {
 			continue

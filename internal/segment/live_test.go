@@ -140,10 +140,13 @@ func TestMemoryKeepsOnlyRecentParts(t *testing.T) {
 				}
 			}
 			rw := (*l.shelf.rows.Load())[r]
+			l.shelf.mu.Lock()
 			for i := range rw.live {
 				bytes += rw.live[i].bytes
 			}
-			require.LessOrEqual(t, len(rw.live), 14)
+			parts := len(rw.live)
+			l.shelf.mu.Unlock()
+			require.LessOrEqual(t, parts, 14)
 		}
 		require.Equal(t, bytes, l.st.Stats().MemoryBytes)
 		l.at(31 * time.Second)
@@ -319,4 +322,53 @@ func TestExpiredSegmentsGo(t *testing.T) {
 		src.log.Close()
 		<-done
 	})
+}
+
+func TestLappedCutterLeavesAGapAndResumesAtAKeyFrame(t *testing.T) {
+	st := openStore(t, Options{Window: time.Hour})
+	w := watch(t, st)
+	c, err := st.Begin(shelfOne, Broadcast{ID: "b1", Start: time.Unix(1e9, 0)}, w.observe)
+	require.NoError(t, err)
+	v, a := videoTrack(1), audioTrack(1, 48000)
+	small := &source{tracks: []*media.Track{v, a}, log: pipeline.NewLog(pipeline.Bounds{Time: 4 * time.Second},
+		func(p *media.Packet) (int, time.Duration) { return len(p.Payload), p.DTS })}
+	packets := script{fps: 30, gop: 2 * time.Second, length: 30 * time.Second, rate: 48000}.packets(v, a)
+	synctest.Test(t, func(t *testing.T) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = c.Run(context.Background(), pipeline.Rendition{ID: "1", Source: small})
+		}()
+		for _, p := range packets {
+			if p.DTS < 10*time.Second { // then it cannot keep up any more
+				small.append(p)
+				synctest.Wait()
+			}
+		}
+		st.shelf(shelfOne).mu.Lock() // the cutter stands still
+		for _, p := range packets {
+			if p.DTS >= 10*time.Second && p.DTS < 20*time.Second {
+				small.append(p)
+			}
+		}
+		st.shelf(shelfOne).mu.Unlock()
+		for _, p := range packets {
+			if p.DTS >= 20*time.Second {
+				small.append(p)
+				synctest.Wait()
+			}
+		}
+		small.log.Close()
+		<-done
+	})
+	x := w.last[videoRow]
+	for i, s := range x.Closed {
+		o := w.last[audioRow].Closed[i]
+		t.Logf("%d: %v+%v disc %d key %v | %v+%v disc %d", s.Number, s.Start, s.Duration, s.Discontinuity, s.Independent, o.Start, o.Duration, o.Discontinuity)
+		require.True(t, s.Independent)
+		require.Equal(t, s.Discontinuity, o.Discontinuity)
+	}
+	require.EqualValues(t, 1, x.Closed[len(x.Closed)-1].Discontinuity)
+	require.Equal(t, 1, w.kinds(Gap))
+	decodeRow(t, st.shelf(shelfOne), x)
 }

@@ -178,7 +178,9 @@ func (r *row) recover(now time.Time) error {
 // power cut took, one whose first part never came) become gaps, so that those
 // after them keep theirs.
 func (r *row) relist(s Segment) {
-	const most = 64
+	if s.Duration > r.shelf.limit() {
+		return // not one of ours
+	}
 	if n := len(r.closed); n > 0 {
 		last := &r.closed[n-1]
 		switch {
