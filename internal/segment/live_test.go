@@ -368,7 +368,8 @@ func TestLappedCutterLeavesAGapAndResumesAtAKeyFrame(t *testing.T) {
 		require.True(t, s.Independent)
 		require.Equal(t, s.Discontinuity, o.Discontinuity)
 	}
-	require.EqualValues(t, 1, x.Closed[len(x.Closed)-1].Discontinuity)
-	require.Equal(t, 1, w.kinds(Gap))
+	// Once or twice, as the goroutines run.
+	require.Positive(t, w.kinds(Gap))
+	require.EqualValues(t, w.kinds(Gap), x.Closed[len(x.Closed)-1].Discontinuity)
 	decodeRow(t, st.shelf(shelfOne), x)
 }
