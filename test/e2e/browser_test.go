@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,19 +32,21 @@ func watch(t *testing.T, s *harness.Server, id string, d time.Duration) *harness
 	return b
 }
 
-// keepScreenshot copies a picture of the page to $E2E_ARTIFACTS, if set.
+// keepScreenshot copies a picture of the page, and what was seen, to $E2E_ARTIFACTS, if set.
 func keepScreenshot(t *testing.T, path string) {
 	dir := os.Getenv("E2E_ARTIFACTS")
 	if dir == "" {
 		return
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Logf("there is no screenshot: %v", err)
-		return
-	}
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, t.Name()+".png"), b, 0o600))
+	for _, kind := range []string{".png", ".json"} {
+		b, err := os.ReadFile(strings.TrimSuffix(path, ".png") + kind)
+		if err != nil {
+			t.Logf("not kept: %v", err)
+			continue
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, t.Name()+kind), b, 0o600))
+	}
 }
 
 // clock publishes a picture that carries the clock.

@@ -43,7 +43,7 @@ func TestPlaylistRulesHoldForEveryCadence(t *testing.T) {
 			})
 		}
 	})
-	cuts, err := s.Metric(t.Context(), "klive_segment_forced_cuts_total")
+	cuts, err := s.Metric(t.Context(), "klive_forced_cuts_total")
 	require.NoError(t, err)
 	require.Positive(t, cuts, "cuts without a key frame are counted")
 }
@@ -61,7 +61,8 @@ func checkRows(t *testing.T, s *harness.Server, id string, d time.Duration, forc
 		}
 		audioDone <- followFor(t, audioURL, d)
 	}()
-	video := followFor(t, videoURL, d)
+	video := &hlscheck.Follower{URL: videoURL, Sparse: rate == 0}
+	follow(t, video, d)
 	audio := <-audioDone
 	require.Empty(t, video.Findings.List())
 	require.NotNil(t, video.Last())
@@ -128,11 +129,13 @@ func TestKalturaLayoutPlays(t *testing.T) {
 	s := harness.Start(t, catalog)
 	harness.StartEncoder(t, s, s.PublishURL("lobby", token), harness.Picture{GOP: 60})
 	s.AwaitPlayable(t, "lobby")
+	awaitSegment(t, s, "lobby")
 	for _, path := range []string{
 		"/kLive/smil:lobby_all.smil/playlist.m3u8",
 		"/kLive/_definst_/smil:lobby_all.smil/playlist.m3u8",
 		"/kLive/lobby_1/playlist.m3u8",
-		"/kLive/lobby_1/chunklist.m3u8",
+		"/kLive/lobby_1/1/chunklist.m3u8",
+		"/kLive/smil:lobby_all.smil/1/chunklist.m3u8",
 		"/kLive/smil:lobby_all.smil/playlist.m3u8?DVR",
 	} {
 		t.Run(path, func(t *testing.T) {

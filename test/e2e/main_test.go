@@ -116,6 +116,30 @@ func rows(t *testing.T, s *harness.Server, id string) (video, audio string) {
 	return video, audio
 }
 
+// awaitSegment waits until every media playlist of a stream lists a finished segment, which is what clients need that
+// know no parts.
+func awaitSegment(t *testing.T, s *harness.Server, id string) {
+	t.Helper()
+	master := s.Play("/live/" + id + "/index.m3u8")
+	harness.Wait(t, 30*time.Second, "finished segments", func() (bool, error) {
+		m := multivariant(t, master)
+		var uris []string
+		for _, v := range m.Variants {
+			uris = append(uris, v.URI)
+		}
+		for _, r := range m.Media {
+			uris = append(uris, r.URI)
+		}
+		for _, uri := range uris {
+			status, body, err := harness.Get(t.Context(), against(t, master, uri))
+			if err != nil || status != 200 || !contains(body, "#EXTINF") {
+				return false, err
+			}
+		}
+		return len(uris) > 0, nil
+	})
+}
+
 // step follows once and fails the test on an error.
 func step(t *testing.T, f *hlscheck.Follower) *hlscheck.Playlist {
 	t.Helper()
@@ -130,12 +154,18 @@ func step(t *testing.T, f *hlscheck.Follower) *hlscheck.Playlist {
 func followFor(t *testing.T, address string, d time.Duration) *hlscheck.Follower {
 	t.Helper()
 	f := &hlscheck.Follower{URL: address}
+	follow(t, f, d)
+	return f
+}
+
+// follow follows for a while.
+func follow(t *testing.T, f *hlscheck.Follower, d time.Duration) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	if err := f.Follow(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("follow %s: %v", address, err)
+		t.Errorf("follow %s: %v", f.URL, err)
 	}
-	return f
 }
 
 // contains reports whether s holds sub.

@@ -35,7 +35,7 @@ streams:
 		{"event-noslash", "rtmp://" + h + "/kLive?e=event-noslash&i=0&t=s3cret/event-noslash_1", nil},
 		{"event-token", "rtmp://" + h + "/kLive?t=s3cret/event-token_1", nil},
 		{"event-name", "rtmp://" + h + "/kLive/event-name_1?t=s3cret&i=0", nil},
-		{"odd", "rtmp://" + h + "/kLive/odd_1?t=" + url.QueryEscape(odd), nil},
+		{"odd", "rtmp://" + h + "/kLive/odd_1?t=" + strings.ReplaceAll(url.QueryEscape(odd), "+", "%20"), nil},
 		{"event-tcurl", "rtmp://" + h + "/", []string{"-rtmp_app", "kLive", "-rtmp_tcurl", "rtmp://" + h + "/kLive/?t=s3cret", "-rtmp_playpath", "event-tcurl_1"}},
 		{"event-host", "rtmp://" + h + "/", []string{"-rtmp_app", "kLive?t=s3cret", "-rtmp_playpath", "event-host_1",
 			"-rtmp_tcurl", "rtmp://event-host.p.any.kpublish.kaltura.com/kLive?t=s3cret"}},
@@ -57,6 +57,7 @@ func TestDecodesWithoutAWarning(t *testing.T) {
 	e := harness.StartEncoder(t, s, s.PublishURL("lobby", token), harness.Picture{Duration: seconds, BFrames: 2})
 	s.AwaitPlayable(t, "lobby")
 	playlist := s.Play("/live/lobby/index.m3u8")
+	awaitSegment(t, s, "lobby") // ffmpeg knows no parts
 
 	// While live, as a viewer would.
 	out, diag, err := harness.Run(40*time.Second, "ffprobe", "-v", "warning", "-show_entries", "stream=codec_name,width,height,sample_rate", "-of", "csv=p=0", playlist)
@@ -98,6 +99,7 @@ func TestRenditionsOfOneStream(t *testing.T) {
 	harness.Wait(t, 20*time.Second, "three variants", func() (bool, error) {
 		return len(multivariant(t, address).Variants) == 3, nil
 	})
+	awaitSegment(t, s, "lobby")
 	m := multivariant(t, address)
 	sizes := make(map[string]bool)
 	for _, v := range m.Variants {
@@ -148,6 +150,7 @@ func TestRefusalsAreShownByFFmpeg(t *testing.T) {
 			t.Logf("ffmpeg says: %s", strings.TrimSpace(diag))
 			require.Contains(t, diag, "Server error:")
 			_, said, _ := strings.Cut(diag, "Server error:")
+			said, _, _ = strings.Cut(said, "\n") // behind it ffmpeg repeats the address
 			require.Contains(t, said, c.want)
 			require.NotContains(t, said, "s3cret")
 		})

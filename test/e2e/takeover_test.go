@@ -20,6 +20,7 @@ import (
 // The first connection hangs without a FIN, as after a lost network. A newcomer is refused while the first may be alive,
 // and is on air within a second once it may not.
 func TestFrozenPublisherIsReplaced(t *testing.T) {
+	media := clip(t)
 	s := harness.Start(t, catalog)
 	first := harness.StartEncoder(t, s, s.PublishURL("lobby", token), harness.Picture{})
 	s.AwaitPlayable(t, "lobby")
@@ -37,7 +38,7 @@ func TestFrozenPublisherIsReplaced(t *testing.T) {
 	require.ErrorAs(t, err, &refusal, "the newcomer was let in beside a living publisher")
 	require.Equal(t, rtmp.PublishBadName, refusal.Code)
 	t.Logf("the newcomer is told: %s", refusal.Description)
-	require.Contains(t, refusal.Description, "publishing")
+	require.Contains(t, refusal.Description, "already being published")
 
 	// takeover_after is 3 s; some media may still have been on its way when the encoder froze.
 	harness.Wait(t, 5*time.Second, "the first publisher is no longer alive", func() (bool, error) { return time.Since(frozen) > 3200*time.Millisecond, nil })
@@ -47,7 +48,6 @@ func TestFrozenPublisherIsReplaced(t *testing.T) {
 	require.NoError(t, err, "the newcomer must get in after takeover_after")
 	ctx, cancel := context.WithCancel(t.Context())
 	played := make(chan error, 1)
-	media := clip(t)
 	go func() { played <- second.Play(ctx, media, time.Now(), 0, nil) }()
 	t.Cleanup(func() { cancel(); <-played; second.Close() })
 	onAir := false

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Viewing struct {
 		Dropped     int     `json:"dropped"`
 		Total       int     `json:"total"`
 		Audio       int     `json:"audio"` // decoded bytes
+		Page        any     `json:"page"`  // what the player page says of itself: window.klive
 	} `json:"video"`
 	Console  []string `json:"console"`
 	Failed   []string `json:"failed"`
@@ -104,6 +106,8 @@ func (b *Browser) Result(timeout time.Duration) (*Viewing, error) {
 		b.KillGroup()
 		return nil, fmt.Errorf("the browser did not end within %v: %s", timeout, b.Tail(2000))
 	}
+	// Beside the screenshot, for who wants to know more.
+	_ = os.WriteFile(strings.TrimSuffix(b.Screenshot, ".png")+".json", b.out.Bytes(), 0o600)
 	v := new(Viewing)
 	if err := json.Unmarshal(b.out.Bytes(), v); err != nil {
 		return nil, fmt.Errorf("read what the browser saw: %w: %s", err, b.Tail(2000))

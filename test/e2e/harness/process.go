@@ -93,6 +93,9 @@ func (p *Process) Err() error {
 	return p.err
 }
 
+// OutputFile is where the output goes.
+func (p *Process) OutputFile() string { return p.path }
+
 // Output is all that was written to the output file.
 func (p *Process) Output() string {
 	b, err := os.ReadFile(p.path)

@@ -24,12 +24,17 @@ type Follower struct {
 	Runs     []Run // one for each part, or segment whose parts were not listed, in order of decode time
 	Parts    int   // parts that were checked
 
-	last   *Playlist
-	tracks map[string][]TrackInfo // by URI of the init section
-	done   map[string]bool        // URIs that were downloaded and checked
-	whole  map[uint64]*gathering
-	hint   string
-	decode decodeEdge
+	// Sparse accepts holes between samples behind a full part: a picture may stay longer than PART-TARGET, but its
+	// part may not.
+	Sparse bool
+
+	last     *Playlist
+	playlist *Playlist              // the one whose parts are being fetched
+	tracks   map[string][]TrackInfo // by URI of the init section
+	done     map[string]bool        // URIs that were downloaded and checked
+	whole    map[uint64]*gathering
+	hint     string
+	decode   decodeEdge
 }
 
 // decodeEdge is where the decode time of the row stands.
@@ -88,7 +93,8 @@ func (f *Follower) Step(ctx context.Context) (*Playlist, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w\n%s", address, err, text)
 	}
-	CheckMedia(p, &f.Findings)
+	f.playlist = p
+	checkMedia(p, &f.Findings, f.Sparse)
 	if f.last != nil {
 		CheckNext(f.last, p, &f.Findings)
 		f.checkBlocked(p)
@@ -224,13 +230,16 @@ func (f *Follower) fetch(ctx context.Context, s Segment, index int, part Part, a
 		f.checkDecode(name, s.Discontinuity, runs)
 		checkIndependent(name, part, runs, &f.Findings)
 	} else {
+		f.checkSegmentStart(s, runs)
 		name = fmt.Sprintf("segment %d", s.Number)
 		if f.checkWhole(s, body) {
 			f.Runs = append(f.Runs, Run{Segment: s.Number, Part: -1, Discontinuity: s.Discontinuity, Tracks: runs, At: time.Now(), Listed: arrived})
 			f.checkDecode(name, s.Discontinuity, runs)
 		}
 	}
-	checkDuration(name, part.Duration, runs, &f.Findings)
+	if index >= 0 || !f.Sparse {
+		checkDuration(name, part.Duration, runs, &f.Findings)
+	}
 	return nil
 }
 
@@ -294,10 +303,23 @@ func (f *Follower) checkDecode(name string, discontinuity uint64, runs []TrackRu
 	}
 	for _, run := range runs {
 		want, ok := f.decode.next[run.Track.ID]
-		if ok && want != run.Decode {
+		if ok && want != run.Decode && (run.Decode < want || !f.Sparse) {
 			f.Findings.add("%s: the decode time of track %d is %d where %d follows", name, run.Track.ID, run.Decode, want)
 		}
 		f.decode.next[run.Track.ID] = run.Decode + run.Ticks()
+	}
+}
+
+// checkSegmentStart checks EXT-X-INDEPENDENT-SEGMENTS (section 4.4.2.1), which speaks of every segment.
+func (f *Follower) checkSegmentStart(s Segment, runs []TrackRun) {
+	for _, run := range runs {
+		if !run.Track.Video || len(run.Samples) == 0 {
+			continue
+		}
+		if f.playlist.Independent && !run.Samples[0].Sync {
+			f.Findings.add("segment %d begins without a key frame and the playlist says EXT-X-INDEPENDENT-SEGMENTS", s.Number)
+		}
+		return // only the first fragment counts
 	}
 }
 
@@ -317,6 +339,7 @@ func checkIndependent(name string, part Part, runs []TrackRun, f *Findings) {
 		if !part.Independent && first.Sync {
 			f.add("%s begins with a key frame and does not say INDEPENDENT=YES", name)
 		}
+		return // only the first fragment counts
 	}
 }
 

@@ -147,7 +147,9 @@ func (s *parser) header(tag, value string) (err error) {
 		p.Ended = true
 	case "EXT-X-PLAYLIST-TYPE":
 		p.Type = value
-	case "EXT-X-INDEPENDENT-SEGMENTS", "EXT-X-START":
+	case "EXT-X-INDEPENDENT-SEGMENTS":
+		p.Independent = true
+	case "EXT-X-START":
 	default:
 		return s.lowLatency(tag, value)
 	}

@@ -79,6 +79,7 @@ type Playlist struct {
 	Hint                  string   // EXT-X-PRELOAD-HINT TYPE=PART
 	Reports               []Report
 	Ended                 bool
+	Independent           bool // EXT-X-INDEPENDENT-SEGMENTS
 	Type                  string
 }
 

@@ -68,6 +68,16 @@ function watch() {
   }, 20);
 }
 
+// until asks the page until the expression is true. (page.waitForFunction would need eval, which the page's own
+// Content-Security-Policy forbids.)
+async function until(page, expression, seconds) {
+  const deadline = Date.now() + seconds * 1000;
+  while (!(await page.evaluate(expression))) {
+    if (Date.now() > deadline) throw new Error(`not within ${seconds} s: ${expression}`);
+    await page.waitForTimeout(50);
+  }
+}
+
 const out = { console: [], failed: [], requests: 0 };
 try {
   const page = await browser.newPage({ viewport: { width: 1000, height: 700 } });
@@ -78,14 +88,14 @@ try {
   await page.addInitScript(`(${watch})()`);
   out.opened = Date.now();
   await page.goto(job.url, { waitUntil: 'domcontentloaded' });
-  await page.waitForFunction('window.__seen && window.__seen.started > 0', null, { timeout: (job.startTimeout || 20) * 1000, polling: 50 });
+  await until(page, 'window.__seen.started > 0', job.startTimeout || 20);
   process.stderr.write('playing\n');
-  await page.waitForFunction(`Date.now() - window.__seen.started > ${job.seconds * 1000}`, null, { timeout: job.seconds * 1000 + 30000, polling: 100 });
+  await until(page, `Date.now() - window.__seen.started > ${job.seconds * 1000}`, job.seconds + 30);
   Object.assign(out, await page.evaluate('window.__seen'));
   out.video = await page.evaluate(`(() => {
     const v = document.querySelector('video'), q = v.getVideoPlaybackQuality();
     return { currentTime: v.currentTime, paused: v.paused, width: v.videoWidth, height: v.videoHeight, rate: v.playbackRate,
-      dropped: q.droppedVideoFrames, total: q.totalVideoFrames, audio: v.webkitAudioDecodedByteCount };
+      page: window.klive, dropped: q.droppedVideoFrames, total: q.totalVideoFrames, audio: v.webkitAudioDecodedByteCount };
   })()`);
   if (job.screenshot) await page.screenshot({ path: job.screenshot });
 } catch (e) {
