@@ -67,6 +67,15 @@ func TestPlaylistRulesHold(t *testing.T) {
 				if row.Kind == media.Audio {
 					within = 2500 * time.Microsecond // jitter is taken out
 				}
+				splinters := 0
+				for i := range x.Closed[:len(x.Closed)-1] {
+					for _, p := range x.Closed[i].Parts {
+						if p.Duration < x.Targets.Part/5 {
+							splinters++
+						}
+					}
+				}
+				t.Logf("%d segments, %d splinters", len(x.Closed), splinters)
 				verify(t, c.shelf, x, src.all(), within)
 			}
 			if mux, err := c.shelf.MuxInit("1", st.runID, 0, 1); err == nil {

@@ -70,6 +70,7 @@ type cutting struct {
 	early    []*media.Packet
 	last     cut           // that began the newest segment
 	since    time.Duration // from when its length counts
+	length   time.Duration // of the segment before, or what the next will last
 	first    bool          // no segment of this broadcast was begun yet
 	frontier time.Duration
 	heard    time.Duration // the newest sound
@@ -332,6 +333,7 @@ func (k *cutting) cut(at time.Duration, broken bool) {
 	}
 	h.advance(k.d, c.number, at)
 	h.unlock()
+	k.length = at - k.since
 	k.last, k.since = c, at
 	for _, l := range k.lanes() {
 		l.cuts = append(l.cuts, c)

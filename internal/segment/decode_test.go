@@ -61,7 +61,7 @@ func decodeRow(t testing.TB, h Shelf, x *Index) (out []decoded) {
 		require.Equal(t, s.Independent, firstIsSync(f))
 		for _, seg := range f.Segments {
 			for _, frag := range seg.Fragments {
-				require.Equal(t, uint32(init.Moov.Trak.Tkhd.TrackID), frag.Moof.Traf.Tfhd.TrackID)
+				require.Equal(t, init.Moov.Trak.Tkhd.TrackID, frag.Moof.Traf.Tfhd.TrackID)
 				samples, err := frag.GetFullSamples(init.Moov.Mvex.Trex)
 				require.NoError(t, err)
 				for _, x := range samples {

@@ -205,7 +205,7 @@ func (k *cutting) enter(at time.Duration, broken bool) {
 	h.advance(k.d, number, at)
 	k.touch()
 	h.unlock()
-	k.last, k.since = c, since
+	k.last, k.since, k.length = c, since, k.wish
 	k.rule.reset()
 	k.first, k.lost, k.deaf, k.blind = false, false, false, false
 	k.frontier = max(k.frontier, at)

@@ -239,11 +239,26 @@ func (l *lane) continuePart(s *sample) {
 	if l.id.Kind == media.Audio {
 		spare = 0
 	}
-	if elapsed*100 >= l.target*85 && elapsed+ahead > l.target+spare {
+	if elapsed*100 >= l.target*85 && (elapsed+ahead > l.target+spare || l.splinters(ahead)) {
 		l.emit(s.tick, 0, false)
 		return
 	}
 	l.pending[len(l.pending)-1].Duration = uint32(dur) //nolint:gosec // within a part
+}
+
+// splinters reports whether whole parts from this one on would leave very
+// little for the segment's last, as far as its end can be foreseen: then this
+// one is better a frame shorter. (Players that are told of a splinter and of
+// the segment's end right after the part before may miss one of them.)
+func (l *lane) splinters(frame int64) bool {
+	n := l.target / frame
+	if n < 4 || int64(len(l.pending)) != n-1 {
+		return false
+	}
+	end := media.ToTicks(l.k.since+l.k.length-l.lead, l.scale)
+	left := (end - l.base + frame/2) / frame
+	rest := left % n
+	return left > n && rest > 0 && 3*rest < n
 }
 
 // pend appends the sample to the part.

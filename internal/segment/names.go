@@ -118,15 +118,6 @@ const (
 
 func initName(run string, n int) string { return initPrefix + run + "_" + strconv.Itoa(n) }
 
-// parseInitName reads initName with the extension of an init section.
-func parseInitName(name string) (run string, n int, ok bool) {
-	rest, ok1 := strings.CutPrefix(name, initPrefix)
-	rest, ok2 := strings.CutSuffix(rest, extInit)
-	run, num, ok3 := strings.Cut(rest, "_")
-	n, err := strconv.Atoi(num)
-	return run, n, ok1 && ok2 && ok3 && err == nil && n >= 0 && validRun(run)
-}
-
 // folder names; a "%" stands for what a file name may not hold.
 
 func rowFolder(id RowID) string { return escapeName(id.Rendition) + "." + id.Kind.String() }

@@ -23,7 +23,6 @@ type row struct {
 	wait   chan struct{}
 
 	closed  []Segment // listed, oldest first; append-only, see trim
-	parted  int       // index in closed of the first segment that has parts
 	span    time.Duration
 	size    int64 // bytes of closed
 	stretch struct {

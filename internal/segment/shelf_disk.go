@@ -36,7 +36,6 @@ type shelf struct {
 	marks      []time.Duration
 	wait       chan struct{} // of Renditions
 	events     []Event       // to be told when mu is free
-	closing    int           // segments whose file waits for its last name
 }
 
 var _ Shelf = (*shelf)(nil)

@@ -17,7 +17,6 @@ type writer struct{ b []byte }
 func (w *writer) u8(v ...byte)   { w.b = append(w.b, v...) }
 func (w *writer) u16(v uint16)   { w.b = binary.BigEndian.AppendUint16(w.b, v) }
 func (w *writer) u32(v uint32)   { w.b = binary.BigEndian.AppendUint32(w.b, v) }
-func (w *writer) u64(v uint64)   { w.b = binary.BigEndian.AppendUint64(w.b, v) }
 func (w *writer) str(s string)   { w.b = append(w.b, s...) }
 func (w *writer) raw(b []byte)   { w.b = append(w.b, b...) }
 func (w *writer) zero(n int)     { w.b = append(w.b, make([]byte, n)...) }
