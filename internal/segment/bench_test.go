@@ -65,7 +65,7 @@ func TestPartsAreCheap(t *testing.T) {
 	}
 	per := testing.AllocsPerRun(320, e.part)
 	t.Logf("%.1f allocations for a part of 10 pictures and one of 12 sounds, with their share of a segment's files", per)
-	require.LessOrEqual(t, per, 24.0)
+	require.LessOrEqual(t, per, 16.0)
 }
 
 func BenchmarkPart(b *testing.B) {

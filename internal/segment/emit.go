@@ -216,7 +216,7 @@ func (l *lane) write(buffers [][]byte) {
 	if l.file.f == nil {
 		return
 	}
-	n, err := writeAll(l.file.f, buffers)
+	n, err := l.k.store.write(l.file.f, buffers)
 	l.k.store.counters.disk.Add(n)
 	if err != nil {
 		l.refused(fmt.Errorf("write segment file: %w", err))

@@ -232,11 +232,13 @@ func TestRenditionThatStopsStaysInStepAndReturns(t *testing.T) {
 func TestPublisherReturnsAlone(t *testing.T) {
 	goLive(t, Options{Window: time.Hour}, func(l *live) {
 		src, done := l.publish(1, script{fps: 30, gop: 2 * time.Second, length: 11 * time.Second}, 0)
-		l.at(25 * time.Second)
+		l.at(55 * time.Second)
+		list, _ := l.shelf.Renditions()
+		require.True(t, list[0].Listed, "there is no other to go to")
 		n := len(l.index(videoRow).Closed)
-		l.feed(src, script{fps: 30, gop: 2 * time.Second, start: 26 * time.Second, length: 10 * time.Second, ms: true, rate: 48000,
+		l.feed(src, script{fps: 30, gop: 2 * time.Second, start: 56 * time.Second, length: 10 * time.Second, ms: true, rate: 48000,
 			edit: flagFirst(media.Discontinuity, media.Video, media.Audio)}, src.tracks[0], src.tracks[1])
-		l.at(37 * time.Second)
+		l.at(67 * time.Second)
 		src.log.Close()
 		<-done
 		v, a := l.index(videoRow), l.index(audioRow)
@@ -245,8 +247,8 @@ func TestPublisherReturnsAlone(t *testing.T) {
 		require.Equal(t, uint64(n), s.Number, "no gaps when nobody else goes on")
 		require.EqualValues(t, 1, s.Discontinuity)
 		require.EqualValues(t, 1, a.Closed[n].Discontinuity)
-		require.Equal(t, 26*time.Second, s.Start)
-		require.Equal(t, l.begin.Add(26*time.Second), s.Time)
+		require.Equal(t, 56*time.Second, s.Start)
+		require.Equal(t, l.begin.Add(56*time.Second), s.Time)
 		require.Equal(t, 1, l.w.kinds(Gap))
 	})
 }
@@ -261,6 +263,9 @@ func TestShelfOutlivesItsBroadcast(t *testing.T) {
 		first := l.index(videoRow)
 		l.at(30 * time.Second)
 		require.True(t, l.index(videoRow).Ended)
+		l.at(45 * time.Second)
+		all, _ := l.shelf.Renditions()
+		require.True(t, all[0].Listed, "an ended broadcast can be read until its shelf goes")
 
 		l.onAir("b2") // within the retention
 		list, _ := l.shelf.Renditions()

@@ -129,13 +129,23 @@ func (h *shelf) advance(d *rendition, number uint64, at time.Duration) {
 	}
 }
 
+// goesOn reports whether any rendition has media coming; mu is held.
+func (h *shelf) goesOn() bool {
+	for _, o := range h.renditions {
+		if o.running && !o.idle && o.begun {
+			return true
+		}
+	}
+	return false
+}
+
 // judge notes whether a silent rendition is still listed and has something to
 // play; mu is held.
 func (h *shelf) judge(d *rendition, now time.Time) {
 	if !d.ready || d.running && !d.idle {
 		return
 	}
-	if !d.unlisted && now.Sub(d.active) >= h.store.opts.ReconnectWindow {
+	if !d.unlisted && now.Sub(d.active) >= h.store.opts.ReconnectWindow && h.goesOn() {
 		d.unlisted = true
 		h.renditionsChanged()
 	}

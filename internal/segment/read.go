@@ -71,16 +71,24 @@ func (h *shelf) Open(id RowID, run string, number uint64, part int) (*Content, e
 	if r == nil {
 		return nil, notPlayable("the row")
 	}
-	seg, p, buffers := h.locate(r, run, number, part)
+	seg, p, buffers, before := h.locate(r, run, number, part)
 	if seg == nil {
 		return nil, notPlayable("the segment")
 	}
-	if buffers != nil {
+	if buffers != nil && before == 0 {
 		return &Content{Size: p.Size, Buffers: buffers}, nil
 	}
 	f, err := r.openFile(seg)
 	if err != nil {
 		return nil, err
+	}
+	if before > 0 { // the disk refused in the middle of the segment
+		defer f.Close()
+		head := make([]byte, before)
+		if _, err := io.ReadFull(f, head); err != nil {
+			return nil, notPlayable("the segment")
+		}
+		return &Content{Size: p.Size, Buffers: append([][]byte{head}, buffers...)}, nil
 	}
 	if p.Offset > 0 {
 		if _, err := f.Seek(p.Offset, io.SeekStart); err != nil {
@@ -92,42 +100,47 @@ func (h *shelf) Open(id RowID, run string, number uint64, part int) (*Content, e
 }
 
 // locate finds a segment or a part of it and its bytes if they are in memory.
-// With part < 0, p spans the whole segment.
-func (h *shelf) locate(r *row, run string, number uint64, part int) (seg *Segment, p Part, buffers [][]byte) {
+// With part < 0, p spans the whole segment; before is how many of its bytes are
+// in the file only, in front of those in memory.
+func (h *shelf) locate(r *row, run string, number uint64, part int) (seg *Segment, p Part, buffers [][]byte, before int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var found Segment
 	switch o := r.open; {
 	case o != nil && o.Number == number && o.Run == run:
 		if part < 0 {
-			return nil, p, nil
+			return nil, p, nil, 0
 		}
 		found = *o
 		found.Parts = r.parts
 	default:
 		s := r.find(run, number)
 		if s == nil {
-			return nil, p, nil
+			return nil, p, nil, 0
 		}
 		found = *s
 	}
 	if part >= 0 {
 		if part >= len(found.Parts) {
-			return nil, p, nil
+			return nil, p, nil, 0
 		}
-		return &found, found.Parts[part], r.buffers(number, part)
+		return &found, found.Parts[part], r.buffers(number, part), 0
 	}
 	p = Part{Size: found.Size}
-	if r.memory[number] {
-		for i := range found.Parts {
-			b := r.buffers(number, i)
-			if b == nil {
-				return nil, p, nil
-			}
+	if !r.memory[number] {
+		return &found, p, nil, 0
+	}
+	for i := range found.Parts {
+		switch b := r.buffers(number, i); {
+		case b != nil:
 			buffers = append(buffers, b...)
+		case buffers != nil: // in neither
+			return nil, p, nil, 0
+		default:
+			before = found.Parts[i].Offset + found.Parts[i].Size
 		}
 	}
-	return &found, p, buffers
+	return &found, p, buffers, before
 }
 
 // openFile opens the segment's file under the name it has now: it is renamed

@@ -3,6 +3,8 @@ package segment
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,6 +168,35 @@ func TestFullDiskDoesNotStopLive(t *testing.T) {
 	_, err = c.shelf.Init(videoRow, last.Run, last.Init)
 	require.NoError(t, err)
 	c.End()
+}
+
+func TestDiskThatFillsInTheMiddleOfASegment(t *testing.T) {
+	goLive(t, Options{}, func(l *live) {
+		var full atomic.Bool
+		l.st.write = func(f *os.File, b [][]byte) (int64, error) {
+			if full.Load() {
+				return 0, syscall.ENOSPC
+			}
+			return writeAll(f, b)
+		}
+		src, done := l.publish(1, script{fps: 30, gop: 2 * time.Second, length: 10 * time.Second}, 0)
+		l.at(3500 * time.Millisecond)
+		full.Store(true)
+		l.at(4500 * time.Millisecond)
+		full.Store(false)
+		l.at(8500 * time.Millisecond)
+		x := l.index(videoRow)
+		s := x.Closed[0]
+		c, err := l.shelf.Open(videoRow, s.Run, s.Number, -1)
+		require.NoError(t, err)
+		require.NotNil(t, c.Buffers)
+		require.Len(t, read(t, c), int(s.Size))
+		decodeRow(t, l.shelf, x)
+		require.Positive(t, l.w.kinds(WriteFailed))
+		l.at(11 * time.Second)
+		src.log.Close()
+		<-done
+	})
 }
 
 func TestFileNames(t *testing.T) {

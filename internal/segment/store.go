@@ -34,8 +34,10 @@ type DiskStore struct {
 	shelves  map[ShelfID]*shelf
 	dropping map[ShelfID]chan struct{} // closed when the shelf's files are gone
 
-	// published, when not nil, sees every snapshot; for tests.
+	// For tests: published, when not nil, sees every snapshot; write appends to a
+	// segment's file.
 	published func(ShelfID, *Index)
+	write     func(f *os.File, buffers [][]byte) (int64, error)
 }
 
 var _ Store = (*DiskStore)(nil)
@@ -49,6 +51,7 @@ func NewStore(o Options) (*DiskStore, error) {
 	}
 	s := &DiskStore{
 		opts: o, runID: newRunID(), past: make(chan struct{}), jobs: make(chan job, o.Jobs),
+		write:   writeAll,
 		shelves: make(map[ShelfID]*shelf), dropping: make(map[ShelfID]chan struct{}),
 	}
 	close(s.past)

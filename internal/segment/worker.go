@@ -136,7 +136,9 @@ func (h *shelf) upkeep(now time.Time) {
 			d.idle = true
 			d.poke()
 		}
-		h.judge(d, now)
+		if h.onAir {
+			h.judge(d, now)
+		}
 	}
 }
 
