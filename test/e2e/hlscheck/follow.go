@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"time"
 )
@@ -194,7 +195,11 @@ func (f *Follower) download(ctx context.Context, p *Playlist, arrived time.Time)
 			return err
 		}
 	}
-	if f.hint != "" && f.hint != p.Hint && !f.done[f.resolve(f.hint)] && !p.Ended {
+	// A server that was killed keeps its promises to viewers but for this one: its URIs hold an id of the run, and what
+	// it hinted at while nobody published may become a gap.
+	gap := len(p.Segments) > 0 && p.Segments[len(p.Segments)-1].Gap
+	sameRun := path.Dir(f.hint) == path.Dir(p.Hint) && !gap
+	if f.hint != "" && f.hint != p.Hint && !f.done[f.resolve(f.hint)] && !p.Ended && sameRun {
 		f.Findings.add("the preload hint %s never became a part", f.hint)
 	}
 	f.hint = p.Hint
