@@ -140,6 +140,7 @@
       maxLiveSyncPlaybackRate: 1.1,
       playlistLoadPolicy: { default: patient },
     });
+    mend(hls);
     hls.on(Hls.Events.MANIFEST_PARSED, () => { listQualities(); play(); });
     hls.on(Hls.Events.LEVEL_SWITCHED, () => listQualities());
     hls.on(Hls.Events.LEVEL_UPDATED, (_, data) => {
@@ -148,6 +149,57 @@
     hls.on(Hls.Events.ERROR, (_, data) => onError(data));
     hls.loadSource(source);
     hls.attachMedia(video);
+  }
+
+  // mend corrects what hls.js (1.6 and 1.7) believes of a segment it loads part
+  // by part. It takes a segment for loaded when less than 200 ms of it are
+  // missing, and then never asks for a last part shorter than that; and it waits
+  // for ever for the parts before the one it began with. Without its tracker of
+  // fragments, which is no part of its interface, nothing is changed.
+  function mend(player) {
+    const tracker = player.streamController && player.streamController.fragmentTracker;
+    if (!tracker || typeof tracker.getState !== "function") return;
+    const getState = tracker.getState.bind(tracker);
+    const partsOf = (frag) => {
+      const list = frag.type === "audio" ? player.audioTracks : player.levels;
+      const details = list && list[frag.level] && list[frag.level].details;
+      const other = frag.type === "audio" && player.audioStreamController && player.audioStreamController.getLevelDetails
+        ? player.audioStreamController.getLevelDetails() : details;
+      return ((other && other.partList) || []).filter((part) => part.fragment.sn === frag.sn);
+    };
+    tracker.getState = (frag) => {
+      const state = getState(frag);
+      if (state !== "OK" || !frag || frag.sn === "initSegment") return state;
+      const parts = partsOf(frag);
+      const first = parts.findIndex((part) => part.loaded);
+      if (first < 0) return state;
+      for (const part of parts.slice(0, first)) part.gap = true;
+      return parts[parts.length - 1].loaded ? state : "PARTIAL";
+    };
+  }
+
+  // follow jumps to the live edge when an interruption left the player far behind
+  // it, or when it stands still although there is newer media.
+  let stoodSince = 0;
+  let lastTime = -1;
+  let lastJump = 0;
+  function follow() {
+    const now = performance.now();
+    if (!hls || video.paused || klive.state === "ended" || hls.liveSyncPosition === null) {
+      stoodSince = now;
+      return;
+    }
+    if (video.currentTime !== lastTime) {
+      lastTime = video.currentTime;
+      stoodSince = now;
+    }
+    const stands = now - stoodSince > 1500 && hls.liveSyncPosition > video.currentTime + 1;
+    const far = hls.latency > (hls.targetLatency || 0) + 4;
+    if ((stands || far) && everPlayed && now - lastJump > 4000) {
+      lastJump = now;
+      note("jump", (stands ? "stood still at " : "was behind at ") + video.currentTime.toFixed(2));
+      video.currentTime = hls.liveSyncPosition;
+    }
   }
 
   let mediaErrors = 0;
@@ -243,6 +295,6 @@
   });
   $("quality").addEventListener("change", (e) => { if (hls) hls.nextLevel = Number(e.target.value); });
 
-  setInterval(figures, 250);
+  setInterval(() => { figures(); follow(); }, 250);
   look();
 })();
