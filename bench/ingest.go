@@ -194,6 +194,10 @@ func nginxContestant(ctx context.Context, b *bench, hls bool, warm time.Duration
 	return c, func() { stopNginx(p) }, nil
 }
 
+// settle is how long the last pictures of a publisher that left may take until they are listed: a part that is not full
+// waits for more.
+const settle = 10 * time.Second
+
 // countOutput reads the playlists of all streams whole and holds the pictures in them against what was sent.
 func countOutput(ctx context.Context, s *harness.Server, ids []string, frames []int) (string, error) {
 	total, listed := 0, 0
@@ -202,27 +206,40 @@ func countOutput(ctx context.Context, s *harness.Server, ids []string, frames []
 		if err != nil {
 			return "", err
 		}
-		f := hlscheck.Follower{URL: video}
-		if _, err := f.Step(ctx); err != nil {
-			return "", err
-		}
-		if list := f.Findings.List(); len(list) > 0 {
-			return "", fmt.Errorf("the playlist of %s: %v", id, list)
-		}
-		end, n := 0.0, 0
-		for _, run := range f.Runs {
-			for _, t := range run.Tracks {
-				n += len(t.Samples)
-				end = max(end, float64(t.Decode+t.Ticks())/float64(t.Track.Timescale))
-			}
-		}
-		// Decode times are contiguous (checked), so the end says how many pictures there were.
-		if came := int(math.Round(end * float64(encoder.Standard.Rate))); came < frames[i]-1 || came > frames[i]+1 {
-			return "", fmt.Errorf("stream %s: %d pictures were published and %d came out", id, frames[i], came)
+		waiting, cancel := context.WithTimeout(ctx, settle)
+		var came, n int
+		err = harness.Until(waiting, 250*time.Millisecond, func() (bool, error) {
+			came, n, err = countPictures(ctx, video)
+			return came >= frames[i]-1, err
+		})
+		cancel()
+		if err != nil || came > frames[i]+1 {
+			return "", fmt.Errorf("stream %s: %d pictures were published and %d came out: %w", id, frames[i], came, err)
 		}
 		total, listed = total+frames[i], listed+n
 	}
 	return fmt.Sprintf("%d streams: %d pictures were published and came out; the %d still listed were read and counted, no playlist rule broken", len(ids), total, listed), nil
+}
+
+// countPictures reads a playlist and everything it lists: how many pictures there were since the stream began, and how
+// many of them are listed.
+func countPictures(ctx context.Context, playlist string) (came, listed int, err error) {
+	f := hlscheck.Follower{URL: playlist}
+	if _, err := f.Step(ctx); err != nil {
+		return 0, 0, err
+	}
+	if list := f.Findings.List(); len(list) > 0 {
+		return 0, 0, fmt.Errorf("the playlist: %v", list)
+	}
+	end := 0.0
+	for _, run := range f.Runs {
+		for _, t := range run.Tracks {
+			listed += len(t.Samples)
+			end = max(end, float64(t.Decode+t.Ticks())/float64(t.Track.Timescale))
+		}
+	}
+	// Decode times are contiguous (checked), so the end says how many pictures there were.
+	return int(math.Round(end * float64(encoder.Standard.Rate))), listed, nil
 }
 
 // videoPlaylist waits for the address of a stream's media playlist with pictures.
