@@ -1,0 +1,112 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// request is one HTTP exchange.
+type request struct {
+	service, action string // action is empty for a multirequest
+	params          Params
+	file            *File
+	timeout         time.Duration
+}
+
+// answer is an HTTP 200 with its body.
+type answer struct {
+	header http.Header
+	body   []byte
+}
+
+// exchange sends a request and reads the answer, within the timeout. All
+// parameters travel in the body: addresses end up in logs.
+func (c *Client) exchange(ctx context.Context, r *request) (answer, error) {
+	timeout := r.timeout
+	if timeout == 0 {
+		timeout = c.options.Timeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var sent atomic.Bool // set by the transport's goroutine
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+
+	req, err := c.build(ctx, r)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, away(r, sent.Load(), err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		return answer{}, &Unavailable{Service: r.service, Action: r.action, Cause: CauseStatus, Status: resp.StatusCode, Doubt: true}
+	case err != nil:
+		return answer{}, away(r, true, err)
+	case len(body) > maxAnswer:
+		return answer{}, unreadable(r.service, r.action, fmt.Errorf("the answer is longer than %d bytes", maxAnswer))
+	}
+	return answer{resp.Header, body}, nil
+}
+
+// away is the error of an exchange that got no answer.
+func away(r *request, sent bool, err error) *Unavailable {
+	u := &Unavailable{Service: r.service, Action: r.action, Cause: CauseNetwork, Doubt: sent, err: err}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		u.err = wrapped.Err // the address says nothing new
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		u.Cause = CauseTimeout
+	}
+	return u
+}
+
+func unreadable(service, action string, err error) *Unavailable {
+	return &Unavailable{Service: service, Action: action, Cause: CauseUnreadable, Doubt: true, err: err}
+}
+
+// build makes the HTTP request.
+func (c *Client) build(ctx context.Context, r *request) (*http.Request, error) {
+	target := c.options.URL + "/api_v3/service/" + url.PathEscape(r.service)
+	if r.action != "" {
+		target += "/action/" + url.PathEscape(r.action)
+	}
+	body, contentType, length, err := c.encode(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s.%s: %w", r.service, r.action, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	req.ContentLength = length
+	req.Header.Set("Content-Type", contentType)
+	return req, nil
+}
+
+// encode renders the parameters, and the file where there is one.
+func (c *Client) encode(r *request) (body io.Reader, contentType string, length int64, err error) {
+	switch {
+	case r.file != nil:
+		return encodeFile(r.params, r.file)
+	case c.options.Encoding == Form:
+		text, err := encodeForm(r.params)
+		return bytes.NewReader(text), "application/x-www-form-urlencoded", int64(len(text)), err
+	default:
+		text, err := encodeJSON(r.params)
+		// The exact text: with a charset the backend drops the body.
+		return bytes.NewReader(text), "application/json", int64(len(text)), err
+	}
+}

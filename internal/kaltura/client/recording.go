@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+)
+
+// uploadTimeout is of one chunk: the backend may wait 45 s for others.
+const uploadTimeout = 3 * time.Minute
+
+// Asset is one flavor of an entry.
+type Asset struct {
+	ID     Text `json:"id"` // what Append names
+	Flavor Int  `json:"flavorParamsId"`
+	Tags   Text `json:"tags"`
+}
+
+// IsAnchor reports whether the length of this asset's recording is the
+// entry's.
+func (a Asset) IsAnchor() bool {
+	for tag := range strings.SplitSeq(string(a.Tags), ",") {
+		if tag == "recording_anchor" {
+			return true
+		}
+	}
+	return false
+}
+
+// Origin says where a flavor comes from.
+type Origin Int
+
+// The origins of flavors.
+const (
+	OriginConvert Origin = 0 // encoded by the media server
+	OriginIngest  Origin = 1 // sent by the encoder
+)
+
+// ProfileFlavor is one flavor of a conversion profile.
+type ProfileFlavor struct {
+	Flavor Int `json:"assetParamsId"`
+	Origin Int `json:"origin"`
+}
+
+// ProfileAndAssets reads what a conversion profile holds and what an entry has
+// of it, in one round trip.
+func (c *Client) ProfileAndAssets(ctx context.Context, partner int, profile Int, entry string) ([]ProfileFlavor, []Asset, error) {
+	results, err := c.Batch(ctx,
+		Call{Service: "conversionProfileAssetParams", Action: "list", Partner: partner, Idempotent: true, Params: Params{
+			"filter": Params{"objectType": "KalturaConversionProfileAssetParamsFilter", "conversionProfileIdEqual": int64(profile)}, "pager": wholePage()}},
+		Call{Service: "flavorAsset", Action: "list", Partner: partner, Idempotent: true, Params: Params{
+			"filter": Params{"objectType": "KalturaLiveAssetFilter", "entryIdEqual": entry}, "pager": wholePage()}})
+	if err != nil {
+		return nil, nil, err
+	}
+	var flavors List[ProfileFlavor]
+	if err := results[0].Decode(&flavors); err != nil {
+		return nil, nil, err
+	}
+	var assets List[Asset]
+	err = results[1].Decode(&assets)
+	return flavors.Objects, assets.Objects, err
+}
+
+// Template reads the transcoding template for an ingest as XML. The facts are
+// what is known of the ingest, as a JSON object of texts; unknown ones are
+// left out, never zero.
+func (c *Client) Template(ctx context.Context, streamName, facts string) ([]byte, error) {
+	params := Params{"streamName": streamName}
+	if facts != "" {
+		params["extraParams"] = facts
+	}
+	return c.Fetch(ctx, Call{Service: "wowza_liveConversionProfile", Action: "serve", Idempotent: true, Params: params})
+}
+
+// Segment is a piece of a recording to be appended.
+type Segment struct {
+	Entry    string
+	Asset    string // Asset.ID, not the flavor
+	Index    int
+	Duration time.Duration
+	Last     bool
+	// Either a path on a disk that the backend shares, or an upload.
+	Path   string
+	Upload string
+}
+
+// Append hands over a piece of a recording. It is not idempotent and never
+// repeated by itself: after an *Unavailable with Doubt the piece may be there.
+func (c *Client) Append(ctx context.Context, partner int, s Segment) (e Entry, err error) {
+	resource := Params{"objectType": "KalturaServerFileResource", "localFilePath": s.Path, "keepOriginalFile": true}
+	if s.Upload != "" {
+		resource = Params{"objectType": "KalturaUploadedFileTokenResource", "token": s.Upload}
+	}
+	at := Place{Entry: s.Entry, Index: s.Index}
+	params := at.params(Params{"assetId": s.Asset, "resource": resource, "duration": s.Duration.Seconds(), "isLastChunk": s.Last})
+	delete(params, "hostname")
+	return e, c.Do(ctx, Call{Service: "liveStream", Action: "appendRecording", Partner: partner, Params: params}, &e)
+}
+
+// Upload is an upload token.
+type Upload struct {
+	ID       Text `json:"id"`
+	Status   Int  `json:"status"` // 0 pending, 1 partial, 2 full, 3 closed
+	Uploaded Int  `json:"uploadedFileSize"`
+}
+
+// NewUpload makes an upload token for a file. A token whose answer is lost is
+// never used: the backend forgets it.
+func (c *Client) NewUpload(ctx context.Context, partner int, name string, size int64) (u Upload, err error) {
+	return u, c.Do(ctx, Call{Service: "uploadToken", Action: "add", Partner: partner, Idempotent: true,
+		Params: Params{"uploadToken": Params{"objectType": "KalturaUploadToken", "fileName": name, "fileSize": size}}}, &u)
+}
+
+// GetUpload reads how far an upload is.
+func (c *Client) GetUpload(ctx context.Context, partner int, id string) (u Upload, err error) {
+	return u, c.Do(ctx, Call{Service: "uploadToken", Action: "get", Partner: partner, Idempotent: true, Params: Params{"uploadTokenId": id}}, &u)
+}
+
+// The states of an upload that matter here.
+const uploadFull = 2
+
+// UploadChunk sends size bytes of a file at an offset. Chunks go to their
+// offset, so that one that failed is sent again; final says that it is the
+// last. The first, at offset 0, begins the upload anew.
+func (c *Client) UploadChunk(ctx context.Context, partner int, id string, from io.ReaderAt, offset, size int64, final bool) (Upload, error) {
+	var u Upload
+	err := c.Do(ctx, Call{Service: "uploadToken", Action: "upload", Partner: partner, Idempotent: true, Timeout: uploadTimeout,
+		File:   &File{Field: "fileData", Name: "chunk", From: from, Offset: offset, Size: size},
+		Params: Params{"uploadTokenId": id, "resume": offset > 0, "finalChunk": final, "resumeAt": offset}}, &u)
+	if final && HasCode(err, "UPLOAD_TOKEN_INVALID_STATUS_FOR_UPLOAD") {
+		// The answer to an earlier attempt may have been lost.
+		if now, getErr := c.GetUpload(ctx, partner, id); getErr == nil && now.Status == uploadFull {
+			return now, nil
+		}
+	}
+	return u, err
+}
