@@ -64,7 +64,7 @@ func New(o Options) *Handler {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, ok := parsePath(r.URL.Path)
-	status := 0
+	var status int
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		status = h.refuse(w, r, refuse(http.StatusMethodNotAllowed, "This address can only be read; use GET."))

@@ -167,7 +167,7 @@ func (v *row) reports(b []byte, how variant) []byte {
 
 func (v *row) report(b []byte, x *segment.Index, how variant) []byte {
 	var msn uint64
-	part := -1
+	var part int // below 0: not known
 	switch n := len(x.Closed); {
 	case x.Open != nil && len(x.Open.Parts) > 0:
 		msn, part = x.Open.Number, len(x.Open.Parts)-1
