@@ -19,6 +19,7 @@ import (
 	"github.com/klive-media/klive/internal/app"
 	"github.com/klive-media/klive/internal/config"
 	"github.com/klive-media/klive/internal/control/ctl"
+	"github.com/klive-media/klive/internal/kaltura/cli"
 	"github.com/klive-media/klive/internal/observe"
 	"github.com/klive-media/klive/internal/run"
 )
@@ -44,6 +45,7 @@ type commandLine struct {
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Ctl         ctl.Command        `cmd:"" help:"Control a running server over gRPC."`
+	Kaltura     cli.Command        `cmd:"" help:"Simulate a Kaltura backend."`
 }
 
 func main() { os.Exit(realMain(os.Args[1:], os.Stdout, os.Stderr)) }

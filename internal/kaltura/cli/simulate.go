@@ -55,10 +55,7 @@ const stopTimeout = 2 * time.Second
 
 // Run answers until ctx ends. It prints what to put where, once it listens.
 func (s *SimulateCommand) Run(ctx context.Context, program *kong.Kong) error {
-	options, err := s.options()
-	if err != nil {
-		return err
-	}
+	options := s.options()
 	backend, err := kalturatest.New(options)
 	if err != nil {
 		return err
@@ -100,19 +97,32 @@ func (s *SimulateCommand) Run(ctx context.Context, program *kong.Kong) error {
 
 var entryID = regexp.MustCompile(`^[01]_[0-9A-Za-z_]{8}$`)
 
+// maxEntries bounds --entries; their ids have four digits.
+const maxEntries = 10_000
+
+// Validate says which flag is wrong; kong calls it while it parses.
+func (s *SimulateCommand) Validate() error {
+	if s.Partner <= 0 {
+		return errors.New("--partner is a positive number: those below belong to the backend itself")
+	}
+	if s.Entries < 0 || s.Entries > maxEntries {
+		return fmt.Errorf("--entries is between 0 and %d", maxEntries)
+	}
+	for _, id := range s.Entry {
+		if !entryID.MatchString(id) {
+			return fmt.Errorf("--entry %q is no entry id: it is 0_ or 1_ and eight letters, digits or underscores", id)
+		}
+	}
+	return nil
+}
+
 // options turns the flags into a backend.
-func (s *SimulateCommand) options() (kalturatest.Options, error) {
+func (s *SimulateCommand) options() kalturatest.Options {
 	if s.Secret == "" {
 		s.Secret = randomHex(16)
 	}
 	if s.Token == "" {
 		s.Token = randomHex(4)
-	}
-	if s.Partner <= 0 {
-		return kalturatest.Options{}, errors.New("--partner is a positive number: those below belong to the backend itself")
-	}
-	if s.Entries < 0 || s.Entries > 10_000 {
-		return kalturatest.Options{}, errors.New("--entries is between 0 and 10000")
 	}
 	features := []string{kalturatest.FeatureLive, kalturatest.FeatureTranscode}
 	if s.ECDN {
@@ -130,9 +140,6 @@ func (s *SimulateCommand) options() (kalturatest.Options, error) {
 		ids = append(ids, fmt.Sprintf("0_load%04d", i))
 	}
 	for _, id := range ids {
-		if !entryID.MatchString(id) {
-			return o, fmt.Errorf("%q is no entry id: it is 0_ or 1_ and eight letters, digits or underscores", id)
-		}
 		o.Entries = append(o.Entries, kalturatest.Entry{ID: id, Partner: s.Partner, Token: ks.Secret(s.Token), Profile: profileIDs[s.Profile],
 			Record: recordings[s.Record], DVR: s.DVR > 0, DVRWindow: s.DVR})
 	}
@@ -143,7 +150,7 @@ func (s *SimulateCommand) options() (kalturatest.Options, error) {
 	for _, host := range s.Hostname {
 		o.Nodes = append(o.Nodes, kalturatest.Node{Partner: owner, Name: host, HostName: host, Status: kalturatest.NodeActive, Application: "kLive"})
 	}
-	return o, nil
+	return o
 }
 
 // quota lets a load test run more entries than an account usually may.

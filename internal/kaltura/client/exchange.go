@@ -48,7 +48,7 @@ func (c *Client) exchange(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, away(r, sent.Load(), err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case resp.StatusCode != http.StatusOK:

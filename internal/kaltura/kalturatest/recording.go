@@ -3,6 +3,7 @@ package kalturatest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -203,23 +204,19 @@ func (c *call) take(s *Segment, from *source) error {
 	if err != nil {
 		return notFound
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()
 	sum := sha256.New()
-	var out io.Writer = sum
-	if c.options.Directory != "" {
+	if c.options.Directory == "" {
+		s.Size, err = io.Copy(sum, in)
+	} else {
 		c.mu.Lock()
 		name := fmt.Sprintf("%s.%s.%s.%d%s", s.Entry, s.Asset, s.Index, c.nextID(), filepath.Ext(from.path))
 		c.mu.Unlock()
 		s.Path = filepath.Join(c.options.Directory, name)
-		file, err := os.Create(s.Path)
-		if err != nil {
-			return fmt.Errorf("create %s: %w", s.Path, err)
-		}
-		defer file.Close() //nolint:errcheck // checked below, where it matters
-		out = io.MultiWriter(sum, file)
+		s.Size, err = save(s.Path, io.TeeReader(in, sum))
 	}
-	if s.Size, err = io.Copy(out, in); err != nil {
-		return notFound
+	if err != nil {
+		return fmt.Errorf("take %s: %w", from.path, err)
 	}
 	s.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	if s.Path != "" && !from.keep {
@@ -228,6 +225,16 @@ func (c *call) take(s *Segment, from *source) error {
 		}
 	}
 	return nil
+}
+
+// save writes a file as a whole and returns its size.
+func save(path string, from io.Reader) (int64, error) {
+	out, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	size, err := io.Copy(out, from)
+	return size, errors.Join(err, out.Close())
 }
 
 // commit makes an accepted file part of the recording; the caller holds the

@@ -170,7 +170,7 @@ func (u *upload) read(header *multipart.FileHeader, at int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the chunk: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()
 	if u.path == "" {
 		return io.ReadAll(in)
 	}
