@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // From says where a cursor begins.
@@ -47,6 +48,7 @@ type Cursor[T any] struct {
 	parkedHead uint64        // head when it parked; guarded by shard.mu
 	prev, succ *Cursor[T]    // neighbours in the shard's list; guarded by shard.mu
 	parked     bool          // in the shard's list; guarded by shard.mu
+	until      time.Duration // what it dozes for; guarded by snoozers.mu
 }
 
 // Subscribe makes a cursor. It costs the writer nothing.
@@ -83,7 +85,20 @@ func (c *Cursor[T]) seekSync(least uint64) {
 // ErrLapped once when the writer overtook the cursor, io.EOF when the log is
 // closed and read to its end, and the context's cause when ctx ended. It
 // allocates nothing. The entry is shared: the caller must not write it.
-func (c *Cursor[T]) Next(ctx context.Context) (*T, error) {
+func (c *Cursor[T]) Next(ctx context.Context) (*T, error) { return c.read(ctx, always) }
+
+// NextAt is Next for a reader that has nothing to do before an entry at or
+// after the time at, or a sync point, is there: it returns what is there
+// already, but a wait is ended only by such an entry, by the end of the log or
+// by ctx. A reader that works in batches is so woken once a batch.
+func (c *Cursor[T]) NextAt(ctx context.Context, at time.Duration) (*T, error) {
+	return c.read(ctx, at)
+}
+
+// always is the time of NextAt that waits for any entry.
+const always time.Duration = -1 << 63
+
+func (c *Cursor[T]) read(ctx context.Context, at time.Duration) (*T, error) {
 	l := c.log
 	for {
 		closed := l.closed.Load() // before head: then head is final
@@ -106,7 +121,13 @@ func (c *Cursor[T]) Next(ctx context.Context) (*T, error) {
 		if closed {
 			return nil, io.EOF
 		}
-		if err := c.park(ctx, head); err != nil {
+		var err error
+		if at == always || c.awaiting {
+			err = c.park(ctx, head)
+		} else {
+			err = c.doze(ctx, head, at)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

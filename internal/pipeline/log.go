@@ -77,6 +77,7 @@ type Log[T any] struct {
 
 	shards [shardCount]shard[T]
 	next   atomic.Uint32 // which shard the next cursor parks in
+	snooze snoozers[T]
 
 	weights []weight // the writer's own, beside the ring's slots
 }
@@ -95,6 +96,7 @@ type weight struct {
 // entry; it is called once per entry, by the writer.
 func NewLog[T any](b Bounds, weigh func(*T) (bytes int, at time.Duration)) *Log[T] {
 	l := &Log[T]{bounds: b.withDefaults(), weigh: weigh}
+	l.snooze.until.Store(never)
 	size := min(firstRing, l.bounds.Entries)
 	l.ring.Store(newRing[T](size))
 	l.weights = make([]weight, size)
@@ -133,8 +135,14 @@ func (l *Log[T]) Append(v *T, sync bool) {
 	if sync {
 		l.lastSync.Store(seq + 1) // before head: who is woken for it must see it
 	}
+	if at > time.Duration(l.snooze.newest.Load()) {
+		l.snooze.newest.Store(int64(at))
+	}
 	l.head.Store(seq + 1)
 	l.wake()
+	if sync || int64(at) >= l.snooze.until.Load() {
+		l.snooze.rouse(at, sync)
+	}
 }
 
 // evict drops entries from the old end until one of this weight fits, and
@@ -176,6 +184,7 @@ func (l *Log[T]) grow(old *ring[T], tail, seq uint64) *ring[T] {
 func (l *Log[T]) Close() {
 	l.closed.Store(true)
 	l.wake()
+	l.snooze.rouse(0, true)
 }
 
 // Stats is a snapshot of a log's gauges and counters.

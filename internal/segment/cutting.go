@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/klive-media/klive/internal/media"
@@ -112,7 +113,7 @@ func (k *cutting) arm(poke func()) {
 // read feeds packets until the log or ctx ends.
 func (k *cutting) read(ctx context.Context, c *pipeline.Cursor[media.Packet]) error {
 	for {
-		p, err := c.Next(ctx)
+		p, err := c.NextAt(ctx, k.due())
 		switch {
 		case err == nil:
 			k.feed(p)
@@ -121,9 +122,44 @@ func (k *cutting) read(ctx context.Context, c *pipeline.Cursor[media.Packet]) er
 			k.lost = k.lost || k.started || !k.first
 			k.needKey, k.deaf = true, k.lost
 		default:
+			k.catchUp(ctx, c)
 			return err //nolint:wrapcheck // the log's own words, told apart by the caller
 		}
 	}
+}
+
+// catchUp feeds what came while the cutting dozed and then was told to end.
+func (k *cutting) catchUp(ctx context.Context, c *pipeline.Cursor[media.Packet]) {
+	if ctx.Err() == nil {
+		return // the log was read to its end
+	}
+	for {
+		p, err := c.Next(ctx) // does not wait: ctx has ended
+		if err != nil {
+			return
+		}
+		k.feed(p)
+	}
+}
+
+// due is the time before which no packet can complete a part, so that the
+// cutting need not wake for each one.
+func (k *cutting) due() time.Duration {
+	if !k.started || k.blind {
+		return 0
+	}
+	at := time.Duration(math.MaxInt64)
+	for _, l := range k.lanes() {
+		if len(l.pending) == 0 {
+			return 0
+		}
+		frame := l.frame
+		if l.id.Kind == media.Audio {
+			frame = l.clock.frame
+		}
+		at = min(at, media.FromTicks(l.base+l.target-frame/2, l.scale))
+	}
+	return at
 }
 
 // rest closes the open segments when no media comes.
