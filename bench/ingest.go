@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -182,7 +183,7 @@ func nginxContestant(ctx context.Context, b *bench, hls bool, warm time.Duration
 	}
 	name, extra := "nginx-rtmp", ""
 	if hls {
-		name, extra = "nginx-rtmp with HLS", "hls on; hls_path hls; hls_fragment 4s; hls_playlist_length 30s; hls_nested on;"
+		name, extra = "nginx-rtmp with HLS", "hls on; hls_path "+filepath.Join(b.dir, "nginx-hls")+"; hls_fragment 4s; hls_playlist_length 30s; hls_nested on;"
 	}
 	p, _, err := b.nginx(ctx, address, fmt.Sprintf("rtmp { access_log off; server { listen %s; chunk_size 4096; application kLive { live on; %s } } }\n", address, extra))
 	if err != nil {
