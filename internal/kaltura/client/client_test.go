@@ -152,6 +152,8 @@ func TestTheLifeOfABroadcastOverHTTP(t *testing.T) {
 			require.EqualValues(t, StatusPlayable, e.LiveStatus)
 			require.EqualValues(t, 1_700_000_000, e.CurrentStart)
 			require.NotEmpty(t, e.RecordedEntry)
+			require.Equal(t, []Int{6000, 1, 2, 1}, []Int{e.SegmentDuration, e.ViewMode, e.RecordingStatus, e.Record})
+			require.EqualValues(t, "32,33,34,35", e.FlavorParams)
 
 			rows, err := c.Registrations(ctx, partner, entry)
 			require.NoError(t, err)
@@ -216,6 +218,7 @@ func appendPieces(t *testing.T, c *Client, b *kalturatest.Backend, shared, asset
 	e, err := c.Append(ctx, partner, Segment{Entry: entry, Asset: asset, Duration: 90 * time.Second, Last: true, Upload: id})
 	require.NoError(t, err)
 	require.NotZero(t, e.LastElapsed)
+	require.Equal(t, e.LastElapsed, e.RecordedLength)
 	last := b.State().Segments[len(b.State().Segments)-1]
 	require.Equal(t, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882", last.SHA256)
 }

@@ -61,6 +61,9 @@ func TestLenientDecoding(t *testing.T) {
 		require.Error(t, json.Unmarshal([]byte(bad), &v), bad)
 	}
 	require.NoError(t, decodeResult([]byte("null"), Call{}, nil), "void")
+	var list List[Asset]
+	require.NoError(t, decodeResult([]byte(`{"objects":[{"id":"0_as"}],"totalCount":"31"}`), Call{}, &list))
+	require.EqualValues(t, 31, list.Total, "the page was shorter than the list")
 	var token string
 	require.NoError(t, decodeResult([]byte(`"djJ8"`), Call{}, &token))
 

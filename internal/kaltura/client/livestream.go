@@ -10,7 +10,6 @@ type Status int
 
 // The states a media server gives or sees.
 const (
-	StatusError             Status = -1
 	StatusStopped           Status = 0
 	StatusPlayable          Status = 1
 	StatusBroadcasting      Status = 2
