@@ -195,6 +195,9 @@ func (s *SimulateCommand) explain(w io.Writer, address string, o kalturatest.Opt
 			break
 		}
 		fmt.Fprintf(&b, "  rtmp://%s/kLive/?p=%d&e=%s&i=0&t=%s\n  %s_1\n", s.RTMP, s.Partner, e.ID, s.Token, e.ID)
+		if i == 0 {
+			fmt.Fprintf(&b, "  (a backup encoder sends the same with i=1)\n")
+		}
 	}
 	first := "0_simulate"
 	if len(o.Entries) > 0 {

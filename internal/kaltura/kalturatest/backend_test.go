@@ -172,6 +172,10 @@ func TestAuthenticate(t *testing.T) {
 	}{
 		{name: "good", fields: good},
 		{name: "token only", fields: []string{"entryId", entryA, "token", "dj94kfit"}},
+		{name: "sealed SRT passphrase", fields: with("token", "DTBXaGMrEvtHaJ0e9XKRMT9ownkb_G-dq8dm2HHsT60"),
+			options: func(o *Options) { o.Entries[0].SRTPassphrase = "mySrtPassphrase1" }},
+		{name: "open SRT passphrase", want: "LIVE_STREAM_INVALID_TOKEN", fields: with("token", "mySrtPassphrase1"),
+			options: func(o *Options) { o.Entries[0].SRTPassphrase = "mySrtPassphrase1" }},
 		{name: "unknown entry", want: "ENTRY_ID_NOT_FOUND", fields: with("entryId", "0_nobodyis")},
 		{name: "wrong token", want: "LIVE_STREAM_INVALID_TOKEN", fields: with("token", "x")},
 		{name: "missing token", want: "MISSING_MANDATORY_PARAMETER", fields: []string{"entryId", entryA}},
@@ -203,6 +207,9 @@ func TestAuthenticate(t *testing.T) {
 			}
 			v, _ := do(t, b, "liveStream", "authenticate", c.fields...)
 			require.Equal(t, c.want, code(v), "%v", v)
+			if strings.Contains(c.want, "EXCEEDED") {
+				require.NotEmpty(t, b.State().Registrations, "the refused publisher leaves a registration behind")
+			}
 			if c.want == "" {
 				require.Nil(t, field(v, "streamPassword"), "the token is not shown")
 				require.EqualValues(t, house, field(v, "partnerId"))

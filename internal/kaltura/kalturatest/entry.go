@@ -34,6 +34,7 @@ type Entry struct {
 	Partner       int
 	Name          string
 	Token         ks.Secret // the stream password
+	SRTPassphrase ks.Secret // 10 to 79 characters, or none
 	Profile       int       // conversion profile: ProfilePassthrough, ProfileTranscode, ProfileHD
 	AdminTags     string    // joined with commas
 	SourceType    string    // "32" unless it captures onTextData captions ("42")

@@ -190,3 +190,21 @@ func TestBeaconsAndCuePoints(t *testing.T) {
 	v, _ = do(t, b, "cuepoint_cuepoint", "add", "cuePoint:entryId", entryA)
 	require.Equal(t, "OBJECT_TYPE_ABSTRACT", code(v))
 }
+
+func FuzzRequest(f *testing.F) {
+	f.Add("liveStream/action/authenticate", "application/x-www-form-urlencoded", "entryId="+entryA+"&token=dj94kfit&hostname="+host+"&mediaServerIndex=0")
+	f.Add("multirequest", "application/json", `{"1":{"service":"liveStream","action":"get","entryId":"0_rkij47dr"},"2":{"service":"flavorAsset","action":"list","filter":{"entryIdEqual":"{1:result:id}"}}}`)
+	f.Add("entryServerNode/action/update/id/17", "application/x-www-form-urlencoded", "entryServerNode:objectType=x&entryServerNode:streams:-=&entryServerNode:streams:1:a__null=")
+	f.Add("wowza_liveConversionProfile/action/serve/streamName/"+entryA+"_1", "", "")
+	f.Add("uploadToken/action/upload", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{}\r\n--x--")
+	f.Add("liveStream/action/appendRecording", "application/json", `{"entryId":"0_rkij47dr","assetId":"0_as000001","duration":"NaN","mediaServerIndex":0,"resource":[]}`)
+	f.Fuzz(func(t *testing.T, path, contentType, body string) {
+		b := backend(t, nil)
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.URL.Path = "/api_v3/service/" + path
+		r.URL.RawQuery = "ks=" + url.QueryEscape(token(MediaServerPartner))
+		r.Header.Set("Content-Type", contentType)
+		b.ServeHTTP(httptest.NewRecorder(), r)
+		_ = b.State()
+	})
+}

@@ -2,6 +2,7 @@ package kalturatest
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,10 +12,14 @@ import (
 // nil, params or []any.
 type params map[string]any
 
+// maxDepth bounds the nesting that a name with colons makes; what is deeper
+// stays one name.
+const maxDepth = 16
+
 // set puts a value at a path of names parted by colons.
 func (p params) set(path string, value any) {
 	at := p
-	names := strings.Split(path, ":")
+	names := strings.SplitN(path, ":", maxDepth)
 	for _, name := range names[:len(names)-1] {
 		next, ok := at[name].(params)
 		if !ok {
@@ -113,7 +118,7 @@ func leadingInt(s string) int {
 
 func (p params) float(name string) float64 {
 	f, err := strconv.ParseFloat(p.str(name), 64)
-	if err != nil {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}
 	return f

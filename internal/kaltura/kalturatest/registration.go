@@ -1,7 +1,6 @@
 package kalturatest
 
 import (
-	"crypto/subtle"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,7 +158,7 @@ func authenticate(c *call) (any, error) {
 	if !given {
 		return nil, fail("MISSING_MANDATORY_PARAMETER", "PARAM", "token")
 	}
-	if e.Token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(e.Token.Reveal())) != 1 {
+	if !e.lets(token) {
 		return nil, fail("LIVE_STREAM_INVALID_TOKEN", "ENTRY_ID", e.ID)
 	}
 	host := c.params.str("hostname")
