@@ -167,7 +167,7 @@ func (k *cutting) fixTargets(early []*media.Packet, picture int) {
 			k.wish = d
 		}
 		h.targets.Segment = segmentTarget(k.wish)
-		h.targets.Part = min(partTarget(k.store.opts.PartDuration, k.cadence, soundFrame(sound)), h.targets.Segment/2)
+		h.targets.Part = min(partTarget(k.store.opts.PartDuration, k.wish, k.cadence, soundFrame(sound)), h.targets.Segment/2)
 	}
 	k.wish = k.store.opts.SegmentDuration
 	if d := h.broadcast.SegmentDuration; d > 0 {

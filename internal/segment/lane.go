@@ -239,26 +239,32 @@ func (l *lane) continuePart(s *sample) {
 	if l.id.Kind == media.Audio {
 		spare = 0
 	}
-	if elapsed*100 >= l.target*85 && (elapsed+ahead > l.target+spare || l.splinters(ahead)) {
+	if elapsed*100 >= l.target*85 && (elapsed+ahead > l.target+spare || l.enough(ahead)) {
 		l.emit(s.tick, 0, false)
 		return
 	}
 	l.pending[len(l.pending)-1].Duration = uint32(dur) //nolint:gosec // within a part
 }
 
-// splinters reports whether whole parts from this one on would leave very
-// little for the segment's last, as far as its end can be foreseen: then this
-// one is better a frame shorter. (Players that are told of a splinter and of
-// the segment's end right after the part before may miss one of them.)
-func (l *lane) splinters(frame int64) bool {
-	n := l.target / frame
-	if n < 4 || int64(len(l.pending)) != n-1 {
-		return false
+// enough reports whether the part should end here, short of its target, so
+// that the parts up to the segment's end, as far as that can be foreseen, are
+// of about one length and no splinter is left for the last. (Players that are
+// told of a splinter and of the segment's end right after the part before may
+// miss one of them; hls.js takes a segment for loaded when 200 ms are missing.)
+func (l *lane) enough(frame int64) bool {
+	if c := l.k.cadence; l.id.Kind == media.Video && c.regular && c.frame > 0 {
+		// Times in whole milliseconds would add up to a frame too many or too few.
+		frame = int64(float64(l.scale) / nameRate(float64(time.Second)/float64(c.frame), guess))
 	}
+	n := (l.target + frame/8) / frame
 	end := media.ToTicks(l.k.since+l.k.length-l.lead, l.scale)
 	left := (end - l.base + frame/2) / frame
-	rest := left % n
-	return left > n && rest > 0 && 3*rest < n
+	if n < 2 || left <= n {
+		return false
+	}
+	parts := (left + n - 1) / n
+	size := (left + parts - 1) / parts
+	return size < n && int64(len(l.pending)) >= size
 }
 
 // pend appends the sample to the part.

@@ -8,8 +8,12 @@ import (
 )
 
 // leastFill is how much of PART-TARGET a part that is not a segment's last has
-// at least (RFC 8216bis, 4.4.3.7), with a little to spare.
-const leastFill = 0.86
+// at least (RFC 8216bis, 4.4.3.7), with a little to spare for rounding.
+const leastFill = 0.852
+
+// leastPart is what a part lasts at least where the wish allows it: hls.js (1.6
+// and 1.7) takes a segment for loaded when 200 ms of it are missing.
+const leastPart = 205 * time.Millisecond
 
 // maxFrame is the longest frame that PART-TARGET is made long enough for.
 const maxFrame = time.Second
@@ -41,51 +45,53 @@ func measure(times []time.Duration) cadence {
 	return cadence{frame: mean, regular: longest-shortest <= max(2*rounding, mean/8)}
 }
 
-// partTarget chooses PART-TARGET: a whole number of frames that is not longer
-// than wish (see framesOfPart), so that parts of regular frames need no repair;
-// one frame if it alone is longer. The sound has to fit too: its parts are whole
-// frames that fill at least 85 % of it; sound is one frame of it, 0 if there is
-// none.
-func partTarget(wish time.Duration, c cadence, sound time.Duration) time.Duration {
-	target := wish
+// partTarget chooses PART-TARGET: a whole number of frames, so that parts of
+// regular frames need no repair, that is near to wish; one frame if it alone is
+// longer. Segments last about segment; sound is one frame of the sound, 0 if
+// there is none.
+//
+// The number is the first, upwards from wish, that segments can be divided by
+// without a splinter at their end, in picture and in sound: because it divides
+// them, or because parts may be a frame shorter and still fill 85 %.
+func partTarget(wish, segment time.Duration, c cadence, sound time.Duration) time.Duration {
 	switch {
-	case c.frame == 0 || !c.regular && c.frame <= wish:
-	case c.frame > maxFrame:
-	case c.frame > wish:
-		target = roundUp(c.frame)
-	default:
-		target = roundUp(framesOfPart(wish, c.frame) * c.frame)
+	case c.frame == 0 || !c.regular && c.frame <= wish || c.frame > maxFrame:
+		return fitSound(wish, sound)
 	}
-	if fits(target, sound) {
-		return target
-	}
-	// Picture can always be made to fit, sound cannot: the nearest length that it
-	// fills, not longer than wish where there is one.
-	n := max(wish/sound, 1)
-	return roundUp(n * sound)
-}
-
-// framesOfPart is how many frames a part has. Segments and GOPs mostly last
-// whole seconds, so a number that divides the frames of a second is better than
-// a somewhat larger one that does not: then a key frame begins a part, where
-// players can join, and a segment does not end with a splinter of a part. (A
-// splinter follows its predecessor so closely that hls.js 1.7 may still be
-// appending that one when the segment is listed as complete; it then takes the
-// segment for loaded and stalls.)
-func framesOfPart(wish, frame time.Duration) time.Duration {
-	most := (wish + rounding) / frame
-	second := (time.Second + frame/2) / frame
-	for n := most; 10*n >= 7*most; n-- {
-		if second%n == 0 {
-			return n
+	most := max((wish+rounding)/c.frame, 1)
+	for n := most; 4*n*c.frame <= 5*wish; n++ { // no longer: the first part is waited for
+		target := roundUp(n * c.frame)
+		if divides(target, c.frame, segment, wish) && (sound == 0 || divides(target, sound, 0, wish)) {
+			return target
 		}
 	}
-	return most
+	return fitSound(roundUp(most*c.frame), sound)
 }
 
-// fits reports whether whole frames of sound fill a part well enough.
-func fits(target, sound time.Duration) bool {
-	return sound == 0 || float64(target/sound*sound) >= leastFill*float64(target)
+// divides reports whether segments can be made of parts of at most target
+// without a splinter, when frames last frame. With segment 0 only parts of
+// different lengths do it.
+func divides(target, frame, segment, wish time.Duration) bool {
+	n := (target + rounding) / frame
+	fewest := time.Duration(math.Ceil(leastFill * float64(target) / float64(frame)))
+	if n < 1 || fewest > n || fewest*frame < min(leastPart, wish*9/10) {
+		return false
+	}
+	if fewest < n {
+		return true
+	}
+	frames := (segment + frame/2) / frame
+	return frames > 0 && frames%n == 0
+}
+
+// fitSound makes a target one that whole frames of sound fill well enough. (The
+// picture can always be made to fit, sound cannot.) It is not longer than it
+// was where that is possible.
+func fitSound(target, sound time.Duration) time.Duration {
+	if sound == 0 || float64(target/sound*sound) >= leastFill*float64(target) {
+		return target
+	}
+	return roundUp(max(target/sound, 1) * sound)
 }
 
 // roundUp gives whole milliseconds: PART-TARGET is written with three decimals.
@@ -116,6 +122,7 @@ var frameRates = [...]float64{
 const (
 	roughly = 0.005
 	nearly  = 0.0002
+	guess   = 0.012
 )
 
 // nameRate gives the usual rate that a measured one is nearest to, or itself.
