@@ -120,6 +120,12 @@ func rows(t *testing.T, s *harness.Server, id string) (video, audio string) {
 // know no parts.
 func awaitSegment(t *testing.T, s *harness.Server, id string) {
 	t.Helper()
+	awaitSegments(t, s, id, 1)
+}
+
+// awaitSegments waits until every media playlist of a stream lists n finished segments.
+func awaitSegments(t *testing.T, s *harness.Server, id string, n int) {
+	t.Helper()
 	master := s.Play("/live/" + id + "/index.m3u8")
 	harness.Wait(t, 30*time.Second, "finished segments", func() (bool, error) {
 		m := multivariant(t, master)
@@ -132,7 +138,7 @@ func awaitSegment(t *testing.T, s *harness.Server, id string) {
 		}
 		for _, uri := range uris {
 			status, body, err := harness.Get(t.Context(), against(t, master, uri))
-			if err != nil || status != 200 || !contains(body, "#EXTINF") {
+			if err != nil || status != 200 || strings.Count(body, "#EXTINF") < n {
 				return false, err
 			}
 		}

@@ -16,6 +16,7 @@ import (
 type Viewing struct {
 	Opened  int64         `json:"opened"`
 	Started int64         `json:"started"` // first picture
+	Settled int64         `json:"settled"` // when the pictures were as timely as wanted; 0: never
 	Frames  [][3]*float64 `json:"frames"`  // presented at, latency (null: unreadable), media time
 	Unread  int           `json:"unread"`
 	Events  []struct {
@@ -40,23 +41,23 @@ type Viewing struct {
 	Error    string   `json:"error"`
 }
 
-// Latencies are the readable latencies of the pictures presented after the first `skip`, in order of time.
-func (v *Viewing) Latencies(skip time.Duration) []time.Duration {
+// Latencies are the readable latencies of the pictures presented once it had settled, in order of time.
+func (v *Viewing) Latencies() []time.Duration {
 	var list []time.Duration
 	for _, f := range v.Frames {
-		if f[1] != nil && *f[0] >= float64(v.Started+skip.Milliseconds()) {
+		if f[1] != nil && *f[0] >= float64(v.Settled) {
 			list = append(list, time.Duration(*f[1])*time.Millisecond)
 		}
 	}
 	return list
 }
 
-// Freezes are the stretches longer than d between two presented pictures, after the first `skip`.
-func (v *Viewing) Freezes(skip, d time.Duration) []time.Duration {
+// Freezes are the stretches longer than d between two presented pictures, once it had settled.
+func (v *Viewing) Freezes(d time.Duration) []time.Duration {
 	var list []time.Duration
 	for i := 1; i < len(v.Frames); i++ {
 		from, to := *v.Frames[i-1][0], *v.Frames[i][0]
-		if gap := time.Duration(to-from) * time.Millisecond; gap > d && from >= float64(v.Started+skip.Milliseconds()) {
+		if gap := time.Duration(to-from) * time.Millisecond; gap > d && from >= float64(v.Settled) {
 			list = append(list, gap)
 		}
 	}
@@ -79,14 +80,18 @@ type Browser struct {
 	Screenshot string
 }
 
-// Watch opens the page in Chromium and watches its video for the given time from the first picture on.
-func Watch(dir, page string, d time.Duration) (*Browser, error) {
+// patience is how long a player may take from its first picture until it has settled.
+const patience = 30 * time.Second
+
+// Watch opens the page in Chromium and watches its video for the given time, from when thirty pictures in a row were not
+// older than target; target 0: from the first picture.
+func Watch(dir, page string, d, target time.Duration) (*Browser, error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
 	b := &Browser{out: new(bytes.Buffer), Screenshot: outputFile(dir, "screen") + ".png"}
-	job, err := json.Marshal(map[string]any{"url": page, "seconds": d.Seconds(), "screenshot": b.Screenshot})
+	job, err := json.Marshal(map[string]any{"url": page, "seconds": d.Seconds(), "screenshot": b.Screenshot, "target": target.Milliseconds(), "patience": patience.Seconds()})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 // Opens a player page in Chromium, watches its <video> for a while, and writes what it saw as one line of JSON.
 //
-//   node play.mjs '{"url": "...", "seconds": 60, "screenshot": "/path.png"}'
+//   node play.mjs '{"url": "...", "seconds": 60, "screenshot": "/path.png", "target": 1300, "patience": 30}'
+//
+// With a target it watches for the given time from when thirty pictures in a row were not older than that many
+// milliseconds, which has to come within `patience` seconds of the first picture; without one, from the first picture.
 //
 // The picture carries the encoder's clock as black and white blocks in its top row (see package stamp); the difference
 // to this machine's clock, at the moment a picture is presented, is the latency from glass to glass.
@@ -20,9 +23,10 @@ const browser = await chromium.launch({
 });
 
 // watch runs in the page. Times are milliseconds of the wall clock.
-function watch() {
+function watch(target) {
   const BLOCK = 16, BITS = 40;
-  const seen = { frames: [], events: [], unread: 0, started: 0 };
+  const seen = { frames: [], events: [], unread: 0, started: 0, settled: 0 };
+  let timely = 0;
   window.__seen = seen;
   const canvas = document.createElement('canvas');
   canvas.width = BLOCK * BITS;
@@ -52,6 +56,8 @@ function watch() {
       // The stamp is the clock modulo 2^32.
       const latency = stamp === null ? null : (now - stamp) % 4294967296;
       if (!seen.started) seen.started = now;
+      timely = target && (latency === null || latency > target) ? 0 : timely + 1;
+      if (!seen.settled && (!target || timely >= 30)) seen.settled = target ? now : seen.started;
       seen.frames.push([now, latency, Math.round(video.currentTime * 1000)]);
       video.requestVideoFrameCallback(frame);
     };
@@ -85,12 +91,13 @@ try {
   page.on('pageerror', (e) => out.console.push(String(e)));
   page.on('request', () => out.requests++);
   page.on('response', (r) => { if (r.status() >= 400) out.failed.push(`${r.status()} ${r.url()}`); });
-  await page.addInitScript(`(${watch})()`);
+  await page.addInitScript(`(${watch})(${job.target || 0})`);
   out.opened = Date.now();
   await page.goto(job.url, { waitUntil: 'domcontentloaded' });
   await until(page, 'window.__seen.started > 0', job.startTimeout || 20);
   process.stderr.write('playing\n');
-  await until(page, `Date.now() - window.__seen.started > ${job.seconds * 1000}`, job.seconds + 30);
+  await until(page, 'window.__seen.settled > 0', job.patience || 30).catch((e) => { out.late = String(e); });
+  if (!out.late) await until(page, `Date.now() - window.__seen.settled > ${job.seconds * 1000}`, job.seconds + 30);
   Object.assign(out, await page.evaluate('window.__seen'));
   out.video = await page.evaluate(`(() => {
     const v = document.querySelector('video'), q = v.getVideoPlaybackQuality();
