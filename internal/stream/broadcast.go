@@ -102,16 +102,18 @@ func (r *Registry) attach(b *broadcast, s *session, began bool) (joined bool, er
 		return false, nil
 	}
 	if !s.end.IsZero() { // dismissed meanwhile
+		b.await(r, time.Now())
 		return false, s.endCause
 	}
 	rd := b.rendition(s.index)
 	if rd == nil {
 		rd = newRendition(s.index, r.opts.Limits.Log, b.restored)
-		b.renditions = append(b.renditions, rd)
-		slices.SortFunc(b.renditions, func(a, c *rendition) int { return a.index - c.index })
 		if err := r.cut(b, rd); err != nil {
+			b.await(r, time.Now())
 			return false, err
 		}
+		b.renditions = append(b.renditions, rd)
+		slices.SortFunc(b.renditions, func(a, c *rendition) int { return a.index - c.index })
 	}
 	waited := !b.deadline.IsZero()
 	b.deadline = time.Time{}
@@ -163,6 +165,7 @@ func (r *Registry) cut(b *broadcast, rd *rendition) error {
 			rd.session.dismiss(fault.New(fault.InternalError, "the server cannot cut this stream; please reconnect").Because(err))
 		}
 		b.renditions = slices.DeleteFunc(b.renditions, func(o *rendition) bool { return o == rd })
+		b.restored = max(b.restored, rd.written()) // time goes on from here
 		r.touch(b.shelf.Stream)
 	})
 }
@@ -174,27 +177,32 @@ func (b *broadcast) left(s *session, now time.Time) {
 		return
 	}
 	rd.session = nil
-	for _, o := range b.renditions {
-		if o.session != nil {
+	b.await(s.reg, now)
+}
+
+// await sets the reconnect deadline when no publisher is left; Registry.mu is
+// held.
+func (b *broadcast) await(r *Registry, now time.Time) {
+	for _, rd := range b.renditions {
+		if rd.session != nil {
 			return
 		}
 	}
-	if b.state.Live() && !b.leaving {
-		b.deadline = now.Add(s.reg.opts.Limits.ReconnectWindow)
-		s.reg.opts.Journal.Record(Event{
-			Type: BroadcastWaiting, Time: now, Stream: b.shelf.Stream,
-			Message: "no publisher is left; the stream waits for one to come back until " + b.deadline.UTC().Format(time.RFC3339),
-			Facts:   b.facts(),
-		})
+	if !b.state.Live() || b.leaving || !b.deadline.IsZero() {
+		return
 	}
+	b.deadline = now.Add(r.opts.Limits.ReconnectWindow)
+	r.opts.Journal.Record(Event{
+		Type: BroadcastWaiting, Time: now, Stream: b.shelf.Stream,
+		Message: "no publisher is left; the stream waits for one to come back until " + b.deadline.UTC().Format(time.RFC3339),
+		Facts:   b.facts(),
+	})
 }
 
 // closeLogs lets the segmenters come to their end; Registry.mu is held.
 func (b *broadcast) closeLogs() {
 	for _, rd := range b.renditions {
-		rd.mu.Lock() // no writer is inside Append
-		rd.log.Close()
-		rd.mu.Unlock()
+		rd.closeLog()
 	}
 }
 
@@ -202,6 +210,9 @@ func (b *broadcast) closeLogs() {
 // for the segmenters and writes the end onto the shelf.
 func (r *Registry) end(b *broadcast, cause *fault.Error) {
 	<-b.ready
+	if b.err != nil { // it never began
+		return
+	}
 	r.mu.Lock()
 	b.closeLogs()
 	r.mu.Unlock()
@@ -213,6 +224,10 @@ func (r *Registry) end(b *broadcast, cause *fault.Error) {
 	r.mu.Lock()
 	b.state, _ = b.state.Next(EndedWell)
 	b.end, b.deadline = time.Now(), time.Time{}
+	for _, rd := range b.renditions {
+		rd.release()
+		rd.playable = false // what is listed for a while yet is the past
+	}
 	delete(r.broadcasts, b.shelf)
 	r.past[b.shelf] = b
 	r.touch(b.shelf.Stream)

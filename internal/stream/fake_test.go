@@ -27,6 +27,9 @@ type shelves struct {
 	packets     map[string][]*media.Packet // by stream/index/rendition
 	interrupted []segment.Interrupted
 	refuse      error
+	begin       chan struct{} // when not nil, Begin waits for it
+	closing     time.Duration // what a cutter needs to close its files
+	closed      int
 }
 
 func (s *shelves) Shelf(segment.ShelfID) (segment.Shelf, bool) { return nil, false }
@@ -35,6 +38,9 @@ func (s *shelves) EndInterrupted(segment.ShelfID)              {}
 func (s *shelves) Stats() segment.Stats                        { return segment.Stats{} }
 
 func (s *shelves) Begin(id segment.ShelfID, b segment.Broadcast, o segment.Observer) (segment.Cutter, error) {
+	if s.begin != nil {
+		<-s.begin
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse != nil {
@@ -55,6 +61,10 @@ func (c *cutter) Run(ctx context.Context, r pipeline.Rendition) error {
 	for n := 0; ; n++ {
 		p, err := cur.Next(ctx)
 		if errors.Is(err, io.EOF) {
+			time.Sleep(c.store.closing) // virtual
+			c.store.mu.Lock()
+			c.store.closed++
+			c.store.mu.Unlock()
 			return nil
 		}
 		if errors.Is(err, pipeline.ErrLapped) {

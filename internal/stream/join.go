@@ -56,7 +56,7 @@ func (b *broadcast) joinAt(s *session, wire time.Duration, arrived time.Time) jo
 			return j
 		}
 	}
-	if first {
+	if first && arrival <= sameClock {
 		return joining{method: "first"}
 	}
 	return joining{at: max(arrival, written), method: "wall-clock", discontinuity: written > 0}

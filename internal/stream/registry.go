@@ -52,9 +52,11 @@ type Options struct {
 type Registry struct {
 	opts  Options
 	log   *slog.Logger
+	epoch time.Time                 // what silence is measured from: its clock never steps
 	group atomic.Pointer[run.Group] // of Run; nil before
 
 	counters Counters
+	refusals *refusals
 
 	mu         sync.Mutex // guards the fields below, and the same of broadcasts, renditions and sessions
 	draining   error      // why nobody is let in any more; nil while serving
@@ -75,8 +77,9 @@ type place struct {
 }
 
 var (
-	_ ingest.Gate = (*Registry)(nil)
-	_ Live        = (*Registry)(nil)
+	_ ingest.Gate    = (*Registry)(nil)
+	_ ingest.Witness = (*Registry)(nil)
+	_ Live           = (*Registry)(nil)
 )
 
 // NewRegistry makes a registry; Run must be running before it lets anybody in.
@@ -85,7 +88,7 @@ func NewRegistry(o Options) *Registry {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Registry{
-		opts: o, log: o.Logger,
+		opts: o, log: o.Logger, epoch: time.Now(), refusals: newRefusals(),
 		places:     make(map[place]*session),
 		sessions:   make(map[string]*session),
 		broadcasts: make(map[segment.ShelfID]*broadcast),
@@ -160,6 +163,12 @@ func (r *Registry) shutDown() {
 		r.mu.Lock()
 		b.closeLogs()
 		r.mu.Unlock()
+		if b.group == nil {
+			continue
+		}
+		if err := b.group.Wait(); err != nil { // what is cut has to reach the store before the store stops
+			r.log.Error("a broadcast was left with an error", "stream", b.shelf.Stream, "error", err)
+		}
 	}
 }
 
@@ -196,8 +205,19 @@ func (r *Registry) keepTime(now time.Time) {
 	}
 	r.forget(now)
 	r.mu.Unlock()
+	cause := fault.New(fault.ReconnectWindowOver, "no publisher came back within the reconnect window")
 	for _, b := range over {
-		r.end(b, fault.New(fault.Unpublished, "no publisher came back within the reconnect window"))
+		// On its own: closing files takes time that other deadlines do not have.
+		err := r.group.Load().Detach("end "+b.shelf.Stream, func(context.Context) error {
+			r.end(b, cause)
+			return nil
+		}, nil)
+		if err != nil {
+			r.end(b, cause)
+		}
+	}
+	for _, e := range r.refusals.due(now) {
+		r.opts.Journal.Record(e)
 	}
 }
 

@@ -15,7 +15,10 @@ import (
 type rendition struct {
 	id    string
 	index int
-	log   *pipeline.Log[media.Packet]
+	// log is replaced by an empty one when the broadcast has ended, so that what
+	// is shown of the past holds no media; final are its figures then.
+	log   atomic.Pointer[pipeline.Log[media.Packet]]
+	final pipeline.Stats // guarded by the registry's mu
 
 	// tracks in force, video, audio, data.
 	tracks atomic.Pointer[[]*media.Track]
@@ -44,9 +47,9 @@ func weighPacket(p *media.Packet) (int, time.Duration) {
 func newRendition(index int, bounds pipeline.Bounds, end time.Duration) *rendition {
 	rd := &rendition{
 		id: strconv.Itoa(index), index: index, end: end,
-		log:   pipeline.NewLog(bounds, weighPacket),
 		known: make(map[media.TrackID]*media.Track),
 	}
+	rd.log.Store(pipeline.NewLog(bounds, weighPacket))
 	rd.tracks.Store(new([]*media.Track))
 	return rd
 }
@@ -56,7 +59,33 @@ func (rd *rendition) Tracks() []*media.Track { return *rd.tracks.Load() }
 
 // Subscribe implements pipeline.Source.
 func (rd *rendition) Subscribe(from pipeline.From) *pipeline.Cursor[media.Packet] {
-	return rd.log.Subscribe(from)
+	return rd.log.Load().Subscribe(from)
+}
+
+// closeLog ends the log: its readers come to their end.
+func (rd *rendition) closeLog() {
+	rd.mu.Lock() // no writer is inside Append
+	defer rd.mu.Unlock()
+	rd.log.Load().Close()
+}
+
+// release lets go of the media when nobody reads it any more; the registry's
+// mu is held.
+func (rd *rendition) release() {
+	rd.final = rd.log.Load().Stats()
+	empty := pipeline.NewLog(pipeline.Bounds{Entries: 1}, weighPacket)
+	empty.Close()
+	rd.log.Store(empty)
+}
+
+// stats are the log's; the registry's mu is held.
+func (rd *rendition) stats() pipeline.Stats {
+	st := rd.log.Load().Stats()
+	if rd.final.Head > 0 {
+		st = rd.final
+		st.Bytes, st.Entries, st.Span = 0, 0, 0
+	}
+	return st
 }
 
 // bind gives the announced tracks their place in the stream. A track whose
@@ -122,7 +151,7 @@ func (rd *rendition) append(s *session, p media.Packet) bool {
 		rd.discontinuities.Add(1)
 	}
 	sync := leads && p.Flags.Has(media.Key)
-	rd.log.Append(s.slab.New(p), sync)
+	rd.log.Load().Append(s.slab.New(p), sync)
 	return true
 }
 

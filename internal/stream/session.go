@@ -24,7 +24,7 @@ type session struct {
 	done  chan struct{}
 	cause atomic.Pointer[fault.Error] // why it was dismissed
 
-	last            atomic.Int64 // when media came last, Unix nanoseconds; at first, start
+	last            atomic.Int64 // when media came last, nanoseconds since reg.epoch; at first, start
 	packets, bytes  atomic.Uint64
 	discontinuities atomic.Uint64
 	repairs         atomic.Uint64
@@ -38,6 +38,7 @@ type session struct {
 	avWire   time.Duration // DTS of the newest picture or sound, in wire time
 	early    []media.Packet
 	slab     media.PacketSlab
+	jumps    jumps
 
 	// Guarded by reg.mu; rendition is also read by the door's goroutine, which
 	// alone sets it.
@@ -79,13 +80,17 @@ func newSession(r *Registry, at place, req *ingest.Request, now time.Time) *sess
 	if len(s.req.Encoder) > ingest.MaxEncoderName {
 		s.req.Encoder = s.req.Encoder[:ingest.MaxEncoderName]
 	}
-	s.last.Store(now.UnixNano())
+	s.heard(now)
 	return s
 }
 
 func (s *session) place() place { return place{s.shelf, s.index} }
 
-func (s *session) lastMedia() time.Time { return time.Unix(0, s.last.Load()) }
+// heard notes when media came. The difference is taken on the monotonic clock,
+// so a step of the wall clock makes nobody silent.
+func (s *session) heard(at time.Time) { s.last.Store(int64(at.Sub(s.reg.epoch))) }
+
+func (s *session) lastMedia() time.Time { return s.reg.epoch.Add(time.Duration(s.last.Load())) }
 
 // Done implements ingest.Publication.
 func (s *session) Done() <-chan struct{} { return s.done }

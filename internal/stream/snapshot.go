@@ -15,19 +15,19 @@ import (
 func (r *Registry) Statuses() ([]Status, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ids := make(map[string]struct{}, len(r.broadcasts))
+	living := make(map[string]State, len(r.broadcasts)) // the furthest session of each stream
+	for _, s := range r.sessions {
+		living[s.shelf.Stream] = max(living[s.shelf.Stream], s.state)
+	}
 	for id := range r.broadcasts {
-		ids[id.Stream] = struct{}{}
+		living[id.Stream] += 0
 	}
 	for id := range r.past {
-		ids[id.Stream] = struct{}{}
+		living[id.Stream] += 0
 	}
-	for _, s := range r.sessions {
-		ids[s.shelf.Stream] = struct{}{}
-	}
-	list := make([]Status, 0, len(ids))
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		list = append(list, r.status(id))
+	list := make([]Status, 0, len(living))
+	for _, id := range slices.Sorted(maps.Keys(living)) {
+		list = append(list, r.status(id, living[id]))
 	}
 	return list, r.changed
 }
@@ -36,13 +36,20 @@ func (r *Registry) Statuses() ([]Status, <-chan struct{}) {
 func (r *Registry) Status(id string) (Status, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := r.status(id)
+	furthest := StateUnspecified
+	for _, s := range r.sessions {
+		if s.shelf.Stream == id {
+			furthest = max(furthest, s.state)
+		}
+	}
+	st := r.status(id, furthest)
 	return st, st.State != StateUnspecified
 }
 
-// status is a stream's snapshot; r.mu is held.
-func (r *Registry) status(id string) Status {
-	st := Status{Stream: id, Version: r.versions[id]}
+// status is a stream's snapshot; furthest is the state of its sessions. r.mu is
+// held.
+func (r *Registry) status(id string, furthest State) Status {
+	st := Status{Stream: id, State: furthest, Version: r.versions[id]}
 	var ended State
 	var endedAt time.Time
 	for i := range maxServerIndex + 1 {
@@ -55,11 +62,6 @@ func (r *Registry) status(id string) Status {
 			if b.end.After(endedAt) {
 				ended, endedAt = b.state, b.end
 			}
-		}
-	}
-	for _, s := range r.sessions {
-		if s.shelf.Stream == id {
-			st.State = max(st.State, s.state)
 		}
 	}
 	if st.State == StateUnspecified {
@@ -78,7 +80,7 @@ func (b *broadcast) status() BroadcastStatus {
 		Start: b.start, End: b.end, ReconnectDeadline: b.deadline,
 	}
 	for _, rd := range b.renditions {
-		stats := rd.log.Stats()
+		stats := rd.stats()
 		st.Discontinuities += rd.discontinuities.Load()
 		rs := RenditionStatus{
 			ID: rd.id, Tracks: rd.Tracks(), Playable: rd.playable,
@@ -157,16 +159,16 @@ func (r *Registry) Stop(ctx context.Context, id string, cause error) error {
 	now := time.Now()
 	var open []*broadcast
 	r.mu.Lock()
-	for _, s := range r.sessions {
-		if s.shelf.Stream == id {
-			s.dismiss(reason)
-			r.leave(s, reason, now)
-		}
-	}
 	for shelf, b := range r.broadcasts {
 		if shelf.Stream == id && !b.leaving {
 			b.leaving = true
 			open = append(open, b)
+		}
+	}
+	for _, s := range r.sessions {
+		if s.shelf.Stream == id {
+			s.dismiss(reason)
+			r.leave(s, reason, now)
 		}
 	}
 	if reason.Reason != fault.StreamDeleted { // a new stream of that name is another one

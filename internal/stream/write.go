@@ -64,7 +64,7 @@ func (s *session) Write(p media.Packet) error {
 	if p.Track.Kind == media.Data {
 		return s.writeData(p, b)
 	}
-	s.last.Store(p.Captured.UnixNano())
+	s.heard(p.Captured)
 	s.avWire = p.DTS
 	if !s.joined.Load() {
 		s.join(&p)
@@ -114,7 +114,9 @@ func (s *session) append(p media.Packet, b *binding) error {
 		s.reg.counters.DroppedPackets.Add(1)
 		return nil
 	case pipeline.Jumped:
-		s.jumped()
+		if err := s.jumped(p.Captured); err != nil {
+			return err
+		}
 	default:
 		s.offset.Store(int64(s.time.Offset())) // a shift moved it
 		s.repairs.Add(1)
@@ -143,17 +145,42 @@ func (s *session) append(p media.Packet, b *binding) error {
 	return nil
 }
 
-// jumped tells that the sender's clock jumped and was anchored anew.
-func (s *session) jumped() {
+// How often a sender's clock may jump within jumpWindow: the first toldJumps
+// are events, after maxJumps the sender is dismissed, as every jump costs a
+// segment in every rendition.
+const (
+	jumpWindow = time.Minute
+	toldJumps  = 5
+	maxJumps   = 60
+)
+
+// jumps counts them within a window.
+type jumps struct {
+	since time.Time
+	n     int
+}
+
+// jumped notes that the sender's clock jumped and was anchored anew.
+func (s *session) jumped(now time.Time) error {
 	was, is := s.offset.Load(), int64(s.time.Offset())
 	s.offset.Store(is)
 	s.repairs.Add(1)
 	s.reg.counters.TimeRepairs.Add(1)
-	s.reg.opts.Journal.Record(Event{
-		Type: TimelineRepaired, Stream: s.shelf.Stream, Session: s.id,
-		Message: "the encoder's timestamps jumped; the stream goes on without the jump",
-		Facts:   map[string]string{"jump": (time.Duration(was - is)).String()},
-	})
+	if now.Sub(s.jumps.since) > jumpWindow {
+		s.jumps = jumps{since: now}
+	}
+	if s.jumps.n++; s.jumps.n > maxJumps {
+		s.dismiss(fault.New(fault.BadMedia, "the timestamps jumped more than %d times within a minute; check the encoder's clock or its source", maxJumps))
+		return s.Cause()
+	}
+	if s.jumps.n <= toldJumps {
+		s.reg.opts.Journal.Record(Event{
+			Type: TimelineRepaired, Stream: s.shelf.Stream, Session: s.id,
+			Message: "the encoder's timestamps jumped; the stream goes on without the jump",
+			Facts:   map[string]string{"jump": (time.Duration(was - is)).String()},
+		})
+	}
+	return nil
 }
 
 // join puts the session's first packet onto the stream's timeline (see
