@@ -38,6 +38,8 @@ const (
 	StoppedByOperator Reason = "STOPPED_BY_OPERATOR"
 	StreamDeleted     Reason = "STREAM_DELETED"
 	ServerDraining    Reason = "SERVER_DRAINING"
+	// End of a broadcast that waited for a publisher.
+	ReconnectWindowOver Reason = "RECONNECT_WINDOW_OVER"
 
 	// Watching.
 	TooManyViewers Reason = "TOO_MANY_VIEWERS"
@@ -76,7 +78,7 @@ var table = map[Reason]Row{
 	StreamNotFound:     {NotFound, "No stream with this id is known."},
 	BadToken:           {Unauthenticated, "The token is not the stream's."},
 	WrongPartner:       {PermissionDenied, "The partner in the address is not the stream's."},
-	TooManyAttempts:    {ResourceExhausted, "Too many wrong tokens from this address for this stream; try later."},
+	TooManyAttempts:    {ResourceExhausted, "Too many wrong tokens for this stream, or unknown streams, from this address; try later."},
 	StreamBusy:         {AlreadyExists, "Another encoder is publishing this stream name and is alive."},
 	StreamStopped:      {FailedPrecondition, "An operator stopped the stream; it may return when the reconnect window is over."},
 	TooManyStreams:     {ResourceExhausted, "The server carries as many streams as it is allowed to."},
@@ -94,6 +96,8 @@ var table = map[Reason]Row{
 	StoppedByOperator: {Aborted, "The stream or session was stopped through the control API."},
 	StreamDeleted:     {Aborted, "The stream was deleted while it was on air."},
 	ServerDraining:    {Unavailable, "The server is shutting down and takes no new work."},
+
+	ReconnectWindowOver: {Unknown, "The broadcast ended because no publisher came back within limits.reconnect_window."},
 
 	TooManyViewers: {ResourceExhausted, "The server serves as many viewers as it is allowed to."},
 	NotPlayable:    {NotFound, "The stream has nothing to play now."},

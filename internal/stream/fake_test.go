@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -88,6 +89,19 @@ func (c *cutter) End() {
 	c.store.ended = append(c.store.ended, c.id)
 }
 
+// ends are the shelves that were ended, begins how many broadcasts were begun.
+func (s *shelves) ends() []segment.ShelfID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ended)
+}
+
+func (s *shelves) begins() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.begun)
+}
+
 func (s *shelves) of(rendition string) []*media.Packet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,6 +123,12 @@ func (j *journal) Record(e Event) {
 func (j *journal) Last() (uint64, <-chan struct{}) { return 0, nil }
 
 func (j *journal) Read(context.Context, uint64, int) ([]Event, bool, error) { return nil, false, nil }
+
+func (j *journal) last() Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.events[len(j.events)-1]
+}
 
 func (j *journal) types() (out []EventType) {
 	j.mu.Lock()

@@ -19,7 +19,7 @@ func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publica
 	req.Remote = netip.AddrPortFrom(req.Remote.Addr().Unmap(), req.Remote.Port())
 	s, superseded, err := r.admit(ctx, req)
 	if err != nil {
-		r.refused(&req, err)
+		r.refused(&req, fault.From(err))
 		return nil, err
 	}
 	if superseded != nil {
@@ -99,19 +99,6 @@ func (r *Registry) roomFor(stream string) error {
 		return fault.New(fault.TooManyStreams, "this server carries at most %d streams and is full; use another server or try later", r.opts.Limits.MaxStreams)
 	}
 	return nil
-}
-
-// refused counts and records a refusal.
-func (r *Registry) refused(req *ingest.Request, err error) {
-	e := fault.From(err)
-	r.counters.refuse(e.Reason)
-	if e.Reason == fault.TooManyAttempts { // the first ones are recorded; a flood must not fill the log
-		return
-	}
-	r.opts.Journal.Record(Event{
-		Type: PublishRefused, Stream: req.Stream, Reason: e.Reason, Message: e.Message,
-		Facts: map[string]string{"protocol": req.Protocol, "remote": req.Remote.String()},
-	})
 }
 
 // leave takes a session out of its place and keeps it among the ended; r.mu is

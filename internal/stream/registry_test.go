@@ -59,7 +59,9 @@ func TestAStreamGoesOnAirAndEnds(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		s = st.status()
 		require.Equal(t, Stopped, s.State)
-		require.Equal(t, []segment.ShelfID{{Stream: "lobby"}}, st.shelves.ended)
+		require.False(t, s.Broadcasts[0].Renditions[0].Playable, "what is over is not playable")
+		require.Equal(t, fault.ReconnectWindowOver, st.journal.last().Reason)
+		require.Equal(t, []segment.ShelfID{{Stream: "lobby"}}, st.shelves.ends())
 		sessions := st.reg.Sessions("lobby")
 		require.Len(t, sessions, 1)
 		require.Equal(t, fault.Unpublished, sessions[0].Reason)
@@ -81,7 +83,7 @@ func TestReconnectContinuesTheBroadcast(t *testing.T) {
 		s := st.status()
 		require.Equal(t, id, s.Broadcasts[0].ID)
 		require.True(t, s.Broadcasts[0].ReconnectDeadline.IsZero())
-		require.Len(t, st.shelves.begun, 1)
+		require.Equal(t, 1, st.shelves.begins())
 
 		packets := st.shelves.of("1")
 		back := packets[50:]
@@ -130,7 +132,7 @@ func TestDuplicateAndTakeover(t *testing.T) {
 		first.pub.Close(nil)
 		s := st.status()
 		require.Len(t, s.Broadcasts, 1)
-		require.Len(t, st.shelves.begun, 1)
+		require.Equal(t, 1, st.shelves.begins())
 		require.Equal(t, second.pub.(*session).id, s.Broadcasts[0].Renditions[0].Session)
 		old, ok := st.reg.Session(first.pub.(*session).id)
 		require.True(t, ok)
@@ -241,13 +243,13 @@ func TestStopRefusesTheReturnForTheWindow(t *testing.T) {
 		require.Equal(t, fault.StoppedByOperator, fault.ReasonOf(e.send(1)))
 		e.pub.Close(nil)
 		require.Equal(t, Stopped, st.status().State)
-		require.Len(t, st.shelves.ended, 1)
+		require.Len(t, st.shelves.ends(), 1)
 		_, err := st.open(1, 0)
 		require.Equal(t, fault.StreamStopped, fault.ReasonOf(err))
 		time.Sleep(30*time.Second + tick)
 		again := st.publish(1, 0)
 		require.NoError(t, again.send(1))
-		require.Len(t, st.shelves.begun, 2, "a new broadcast")
+		require.Equal(t, 2, st.shelves.begins(), "a new broadcast")
 	})
 }
 
@@ -260,7 +262,7 @@ func TestDeletedStreamMayBeMadeAgainAtOnce(t *testing.T) {
 		e.pub.Close(nil)
 		again := st.publish(1, 0)
 		require.NoError(t, again.send(1))
-		require.Len(t, st.shelves.begun, 2, "a new broadcast")
+		require.Equal(t, 2, st.shelves.begins(), "a new broadcast")
 	})
 }
 
@@ -273,7 +275,7 @@ func TestDisconnectedPublisherMayComeBack(t *testing.T) {
 		e.pub.Close(nil)
 		require.Equal(t, fault.SessionNotFound, fault.ReasonOf(st.reg.Disconnect(t.Context(), id, nil)))
 		st.publish(1, 0)
-		require.Len(t, st.shelves.begun, 1)
+		require.Equal(t, 1, st.shelves.begins())
 	})
 }
 
@@ -384,7 +386,7 @@ func TestAShutdownLeavesBroadcastsToTheNextRun(t *testing.T) {
 	})
 	require.Equal(t, fault.ServerDraining, fault.ReasonOf(e.pub.Cause()))
 	require.Len(t, st.shelves.of("1"), 6)
-	require.Empty(t, st.shelves.ended)
+	require.Empty(t, st.shelves.ends())
 }
 
 func TestAChangeIsSeen(t *testing.T) {
