@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/segment"
 )
 
@@ -24,33 +23,77 @@ type chunkKey struct {
 }
 
 type rowKey struct {
-	there, ended bool
-	first, next  uint64 // closed segments
+	there, ended, done bool
+	first, closed      uint64 // see firstNumber; closed segments end before it
+	next               uint64
 }
 
-func keyOf(x *segment.Index) rowKey {
+func keyOf(x *segment.Index, done bool) rowKey {
 	if x == nil {
 		return rowKey{}
 	}
-	k := rowKey{there: true, ended: x.Ended}
+	k := rowKey{there: true, ended: x.Ended, done: done, next: x.Next.Segment}
+	k.first, _ = firstNumber(x)
 	if n := len(x.Closed); n > 0 {
-		k.first, k.next = x.Closed[0].Number, x.Closed[n-1].Number+1
+		k.closed = x.Closed[n-1].Number + 1
 	}
 	return k
+}
+
+// firstNumber is the number of the first segment the row lists or begins.
+func firstNumber(x *segment.Index) (n uint64, ok bool) {
+	switch {
+	case len(x.Closed) > 0:
+		return x.Closed[0].Number, true
+	case x.Open != nil:
+		return x.Open.Number, true
+	}
+	return 0, false
+}
+
+// tracks are the rows of a rendition, put together by number. A row may be
+// nil. A row is done when this broadcast adds nothing to it: it is left over
+// from an earlier one, or all is over.
+type tracks struct {
+	video, audio         *segment.Index
+	videoDone, audioDone bool
+}
+
+// tracks reads the rows of a rendition. list is what the shelf says about its
+// renditions.
+func (s *shelf) tracks(rendition string, list []segment.RenditionInfo) tracks {
+	ids := rowsOf(rendition)
+	t := tracks{video: s.shelf.Index(ids[0]), audio: s.shelf.Index(ids[1])}
+	over := (t.video == nil || t.video.Ended) && (t.audio == nil || t.audio.Ended)
+	t.videoDone, t.audioDone = over, over
+	i := slices.IndexFunc(list, func(r segment.RenditionInfo) bool { return r.ID == rendition })
+	if i < 0 {
+		return t // nothing of this broadcast is listed yet: what comes is not known
+	}
+	has := func(id segment.RowID) bool {
+		return slices.ContainsFunc(list[i].Rows, func(x *segment.Index) bool { return x != nil && x.Row == id })
+	}
+	t.videoDone, t.audioDone = over || !has(ids[0]), over || !has(ids[1])
+	return t
+}
+
+// ended reports whether nothing will be added to either row.
+func (t *tracks) ended() bool {
+	return (t.video == nil || t.video.Ended || t.videoDone) && (t.audio == nil || t.audio.Ended || t.audioDone)
 }
 
 // chunklist returns the rendition's chunklist, or nil when no segment of it is
 // finished.
 func (s *shelf) chunklist(h *Handler, rendition string) *text {
-	video := s.shelf.Index(segment.RowID{Rendition: rendition, Kind: media.Video})
-	audio := s.shelf.Index(segment.RowID{Rendition: rendition, Kind: media.Audio})
-	key := chunkKey{keyOf(video), keyOf(audio)}
+	list, _ := s.shelf.Renditions()
+	t := s.tracks(rendition, list)
+	key := chunkKey{keyOf(t.video, t.videoDone), keyOf(t.audio, t.audioDone)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.chunk[rendition]; c != nil && !c.key.olderThan(key) {
 		return c.text
 	}
-	body := s.renderChunklist(video, audio)
+	body := s.renderChunklist(&t)
 	if body == nil {
 		return nil
 	}
@@ -86,36 +129,83 @@ func (p pair) playable() bool {
 	return p.video.Run == p.audio.Run && !(p.video.Gap && p.audio.Gap)
 }
 
-// pairs matches the closed segments of the rows by number. When both rows are
-// there, a segment is listed once both have it.
-func pairs(video, audio *segment.Index) []pair {
-	var list []pair
+// patience is how many segments one row may be ahead of the other before it
+// goes on alone: a publisher came back without the other.
+const patience = 3
+
+// absence says why a row lacks a segment that the other row has.
+type absence uint8
+
+const (
+	pending absence = iota // it is still to come
+	expired                // it was there, or the row began later
+	never                  // the row does not have it and will not
+)
+
+// lacks says why x has no segment n while the other row has it and goes up to
+// last. done is x's, see tracks.
+func lacks(x *segment.Index, done bool, n, last uint64) absence {
+	if x == nil {
+		return never
+	}
+	first, ok := firstNumber(x)
 	switch {
-	case video == nil && audio == nil:
-	case audio == nil:
-		for i := range video.Closed {
-			list = append(list, pair{video: &video.Closed[i]})
+	case ok && n < first && len(x.Closed) > 0:
+		return expired
+	case ok && n < first, ok && n < x.Next.Segment && !isOpen(x, n), done, last-n >= patience:
+		return never
+	}
+	return pending
+}
+
+func isOpen(x *segment.Index, n uint64) bool { return x.Open != nil && x.Open.Number == n }
+
+// pairs matches the closed segments of the rows by number. A segment is listed
+// once both rows have it, or it is known that one never will.
+func (t *tracks) pairs() []pair {
+	var v, a []segment.Segment
+	if t.video != nil {
+		v = t.video.Closed
+	}
+	if t.audio != nil {
+		a = t.audio.Closed
+	}
+	list := make([]pair, 0, max(len(v), len(a)))
+	for len(v) > 0 || len(a) > 0 {
+		var why absence
+		var p pair
+		switch {
+		case len(a) == 0 || len(v) > 0 && v[0].Number < a[0].Number:
+			p.video = &v[0]
+			why = lacks(t.audio, t.audioDone, v[0].Number, v[len(v)-1].Number)
+			v = v[1:]
+		case len(v) == 0 || a[0].Number < v[0].Number:
+			p.audio = &a[0]
+			why = lacks(t.video, t.videoDone, a[0].Number, a[len(a)-1].Number)
+			a = a[1:]
+		default:
+			p.video, p.audio = &v[0], &a[0]
+			v, a, why = v[1:], a[1:], never
 		}
-	case video == nil:
-		for i := range audio.Closed {
-			list = append(list, pair{audio: &audio.Closed[i]})
+		if why == pending {
+			break
 		}
-	case len(video.Closed) > 0 && len(audio.Closed) > 0:
-		v, a := video.Closed, audio.Closed
-		last := min(v[len(v)-1].Number, a[len(a)-1].Number)
-		for n := max(v[0].Number, a[0].Number); n <= last; n++ {
-			list = append(list, pair{&v[n-v[0].Number], &a[n-a[0].Number]})
+		if n := len(list); n > 0 && p.main().Number != list[n-1].main().Number+1 {
+			list = list[:0] // a player counts the lines
+		}
+		if why != expired {
+			list = append(list, p)
 		}
 	}
 	return list
 }
 
-func (s *shelf) renderChunklist(video, audio *segment.Index) []byte {
-	list := pairs(video, audio)
+func (s *shelf) renderChunklist(t *tracks) []byte {
+	list := t.pairs()
 	if len(list) == 0 {
 		return nil
 	}
-	main := cmp.Or(video, audio)
+	main := cmp.Or(t.video, t.audio)
 	n := names{server: byte('0' + s.id.ServerIndex)}
 	b := make([]byte, 0, 256+160*len(list))
 	b = append(b, "#EXTM3U\n"...)
@@ -139,7 +229,7 @@ func (s *shelf) renderChunklist(video, audio *segment.Index) []byte {
 		line.Gap = !p.playable()
 		b = n.inf(b, &line)
 	}
-	if main.Ended {
+	if t.ended() {
 		b = append(b, "#EXT-X-ENDLIST\n"...)
 	}
 	return b
@@ -168,10 +258,13 @@ func (p pair) init() initKey {
 // renderKaltura writes the multivariant playlist of Kaltura's layout: one
 // variant with picture and sound for each flavor that wanted lets through.
 // nil when there is none.
-func renderKaltura(rungs []rung, wanted func(string) bool, carry string) []byte {
+func (s *shelf) renderKaltura(list []segment.RenditionInfo, wanted func(string) bool, carry string) []byte {
 	var b []byte
-	for _, g := range rungs {
-		if !wanted(g.id) || len(pairs(g.video, g.audio)) == 0 {
+	for _, g := range s.ladder(list, false) {
+		if !wanted(g.id) {
+			continue
+		}
+		if t := s.tracks(g.id, list); len(t.pairs()) == 0 {
 			continue
 		}
 		if b == nil {

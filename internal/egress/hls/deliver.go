@@ -104,29 +104,45 @@ func rowsOf(rendition string) [2]segment.RowID {
 	}
 }
 
-// openPair opens segment n of picture and of sound. A row that is there must
-// have the segment or a gap in its place, so that the bytes at an address do
-// not depend on what expired first.
+// openPair opens segment n of picture and of sound. A row that has a gap in its
+// place or, as far as the rows tell, never had it is left out; one whose
+// segment has expired or is still to come is not, so that the bytes at an
+// address do not depend on when they are asked for.
 func (s *shelf) openPair(a *address) (contents []*segment.Content, err error) {
-	for _, id := range rowsOf(a.rendition) {
-		x := s.shelf.Index(id)
-		if x == nil {
+	list, _ := s.shelf.Renditions()
+	t := s.tracks(a.rendition, list)
+	for i, x := range []*segment.Index{t.video, t.audio} {
+		other, done := t.audio, t.videoDone
+		if i == 1 {
+			other, done = t.video, t.audioDone
+		}
+		if x == nil || without(x, done, other, a.number) {
 			continue
 		}
-		if listed := byNumber(x, a.number); listed != nil && listed.Gap {
+		c, err := s.shelf.Open(x.Row, a.run, a.number, whole)
+		if err == nil {
+			contents = append(contents, c)
 			continue
 		}
-		c, err := s.shelf.Open(id, a.run, a.number, whole)
-		if err != nil {
-			closeAll(contents)
-			return nil, err
-		}
-		contents = append(contents, c)
+		closeAll(contents)
+		return nil, err
 	}
 	if len(contents) == 0 {
 		return nil, notPlayable()
 	}
 	return contents, nil
+}
+
+// without reports whether segment n is the other row's alone.
+func without(x *segment.Index, done bool, other *segment.Index, n uint64) bool {
+	if listed := byNumber(x, n); listed != nil {
+		return listed.Gap
+	}
+	last := n
+	if other != nil && len(other.Closed) > 0 {
+		last = max(n, other.Closed[len(other.Closed)-1].Number)
+	}
+	return lacks(x, done, n, last) == never
 }
 
 func closeAll(contents []*segment.Content) {

@@ -74,6 +74,7 @@ type fakeRow struct {
 	changed chan struct{}
 	init    int
 	disc    uint64
+	old     bool // nothing of it is of this broadcast
 }
 
 func videoTrack() *media.Track {
@@ -120,6 +121,7 @@ func (f *fakeShelf) change(id segment.RowID, fn func(r *fakeRow, x *segment.Inde
 // part adds a part of duration d, in a new segment when none is open.
 func (f *fakeShelf) part(id segment.RowID, d time.Duration, key bool) {
 	f.change(id, func(r *fakeRow, x *segment.Index) {
+		r.old, x.Ended = false, false
 		var s segment.Segment
 		if x.Open != nil {
 			s = *x.Open
@@ -190,13 +192,22 @@ func (f *fakeShelf) end() {
 	}
 }
 
+// begin starts another broadcast: rows come back with their first part.
+func (f *fakeShelf) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.rows {
+		r.old = true
+	}
+}
+
 func (f *fakeShelf) Renditions() ([]segment.RenditionInfo, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var list []segment.RenditionInfo
 	for _, id := range f.order {
 		x := f.rows[id].index
-		if len(x.Closed) == 0 && x.Open == nil {
+		if f.rows[id].old || len(x.Closed) == 0 && x.Open == nil {
 			continue
 		}
 		if n := len(list); n == 0 || list[n-1].ID != id.Rendition {

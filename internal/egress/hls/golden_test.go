@@ -30,6 +30,8 @@ var update = flag.Bool("update", false, "rewrite the expected answers in testdat
 //	part RENDITION KIND DURATION [key] a part
 //	close | gap | break | init RENDITION KIND …
 //	window N                           closed segments that stay listed
+//	number RENDITION KIND N            the next segment's number
+//	begin                              another broadcast, of no row yet
 //	restart | end | unlist RENDITION | plain
 //	get PATH
 func TestGolden(t *testing.T) {
@@ -117,6 +119,12 @@ func (s *scriptRunner) run(w []string) string {
 		s.shelf.window = n
 	case "restart":
 		s.shelf.run += "b"
+	case "number":
+		n, err := strconv.ParseUint(w[3], 10, 64)
+		require.NoError(s.t, err)
+		s.shelf.change(id, func(_ *fakeRow, x *segment.Index) { x.Next.Segment = n })
+	case "begin":
+		s.shelf.begin()
 	case "end":
 		s.shelf.end()
 	case "unlist":

@@ -244,7 +244,7 @@ func (h *Handler) serveMultivariant(w http.ResponseWriter, r *http.Request, a *a
 		return http.StatusOK
 	}
 	list, _ := s.shelf.Renditions()
-	body := renderKaltura(s.ladder(list, false), flavorFilter(rest, q.flavors), q.carry())
+	body := s.renderKaltura(list, flavorFilter(rest, q.flavors), q.carry())
 	if body == nil {
 		return h.refuse(w, r, refuse(http.StatusNotFound, "The stream %q has no flavor of this address to play now.", a.stream))
 	}

@@ -70,7 +70,7 @@ func (s *shelf) ladder(list []segment.RenditionInfo, lowLatency bool) []rung {
 				x = newer
 			}
 			switch {
-			case !playable(x, lowLatency) || x.Track == nil:
+			case !playable(x, lowLatency) || x.Track == nil || onlyGaps(x):
 			case x.Row.Kind == media.Video:
 				g.video = x
 			case x.Row.Kind == media.Audio:
@@ -82,6 +82,12 @@ func (s *shelf) ladder(list []segment.RenditionInfo, lowLatency bool) []rung {
 		}
 	}
 	return rungs
+}
+
+// onlyGaps reports whether the row has no media to play, as when a publisher
+// came back without sound: a player must not wait for it.
+func onlyGaps(x *segment.Index) bool {
+	return x.Open == nil && !slices.ContainsFunc(x.Closed, func(s segment.Segment) bool { return !s.Gap })
 }
 
 // renderMultivariant writes the multivariant playlist of the ladder; nil when
