@@ -182,9 +182,9 @@ func (s *Server) openDoors(ctx context.Context) error {
 	stats := new(rtmp.Stats)
 	s.collectRTMP(stats)
 	s.doors = append(s.doors, door{"rtmp", rtmp.New(rtmp.Options{
-		Listener: l, Gate: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
-		MaxConnections: s.cfg.RTMP.MaxConnections, HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout,
-		WriteTimeout: s.cfg.RTMP.WriteTimeout,
+		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
+		MaxConnections: s.cfg.RTMP.MaxConnections, MaxWaiting: s.cfg.RTMP.MaxWaiting,
+		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
 	})})
 	return nil
 }

@@ -118,7 +118,8 @@ func (s *Server) collectCounters() {
 	counter("media_gaps_total", "Stretches of media that are missing in segments.", c.Gaps.Load)
 	counter("forced_cuts_total", "Segments that had to begin without a key frame.", c.ForcedCuts.Load)
 	counter("events_dropped_total", "Events that could not be written to the event log.", s.events.Dropped)
-	refused := observe.Desc("publish_refused_total", "Publishers turned away by the registry.", observe.LabelReason)
+	counter("refusals_unrecorded_total", "Refusals that came too often to stand in the event log.", s.registry.UntoldRefusals)
+	refused := observe.Desc("publish_refused_total", "Publishers turned away.", observe.LabelReason)
 	ended := observe.Desc("sessions_ended_total", "Sessions that ended.", observe.LabelReason)
 	s.register(&collector{[]*prometheus.Desc{refused, ended}, func(ch chan<- prometheus.Metric) {
 		byReason(ch, refused, c.Refused())

@@ -54,7 +54,8 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w", p.name, err)
 		}
 	}
-	if err := s.announce(ctx); err != nil {
+	// The addresses are printed once, so also when a stop was asked for already.
+	if err := s.announce(context.WithoutCancel(ctx)); err != nil {
 		broken <- err
 	}
 	s.health.Started()

@@ -19,13 +19,13 @@ import (
 func (c *Catalog) Authenticate(ctx context.Context, r ingest.Request) (stream.Grant, error) {
 	found, ok := c.find(r.Stream)
 	if !ok {
-		return stream.Grant{}, notFound(r.Stream)
+		return stream.Grant{}, c.unknown(ctx, r)
 	}
 	if r.Token == "" {
 		return stream.Grant{}, fault.New(fault.MissingArgument, "the address has no token; add ?t=TOKEN behind the stream name")
 	}
 	if !sameSecret(r.Token, found.token) {
-		return stream.Grant{}, c.wrongToken(ctx, r)
+		return stream.Grant{}, c.wrongToken(ctx, r, found.guessed())
 	}
 	if found.entry.Partner != 0 && r.Partner != 0 && r.Partner != found.entry.Partner {
 		return stream.Grant{}, fault.New(fault.WrongPartner, "stream %q does not belong to partner %d", r.Stream, r.Partner)
@@ -38,9 +38,28 @@ func (c *Catalog) Authenticate(ctx context.Context, r ingest.Request) (stream.Gr
 	return stream.Grant{Stream: r.Stream, Index: r.Index, ServerIndex: r.ServerIndex, Partner: found.entry.Partner}, nil
 }
 
-// wrongToken waits as long as the guesser has earned and refuses.
-func (c *Catalog) wrongToken(ctx context.Context, r ingest.Request) error {
-	wait, ok := c.throttle.failed(r.Remote.Addr().Unmap(), r.Stream, time.Now())
+// wrongToken slows the guesser down and refuses. guessed is what the token
+// opens: a stream, or all streams of a template.
+func (c *Catalog) wrongToken(ctx context.Context, r ingest.Request, guessed string) error {
+	if !c.slow(ctx, r, guessed) {
+		return fault.New(fault.TooManyAttempts, "too many wrong tokens for stream %q from this address; check the stream key and try again in a minute", r.Stream)
+	}
+	return fault.New(fault.BadToken, "the token is not the one of stream %q; copy the stream key again", r.Stream)
+}
+
+// unknown slows down who asks for streams that are not there, and refuses. All
+// unknown streams count as one, so that going through names is slow too.
+func (c *Catalog) unknown(ctx context.Context, r ingest.Request) error {
+	if !c.slow(ctx, r, "") {
+		return fault.New(fault.TooManyAttempts, "no stream %q is known on this server, and this address asked for unknown streams too often; check the stream name and try again in a minute", r.Stream)
+	}
+	return notFound(r.Stream)
+}
+
+// slow waits as long as the guesser has earned; it reports whether the guesser
+// is still within bounds.
+func (c *Catalog) slow(ctx context.Context, r ingest.Request, guessed string) bool {
+	wait, ok := c.throttle.failed(r.Remote.Addr().Unmap(), guessed, time.Now())
 	if wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -49,10 +68,7 @@ func (c *Catalog) wrongToken(ctx context.Context, r ingest.Request) error {
 		case <-ctx.Done():
 		}
 	}
-	if !ok {
-		return fault.New(fault.TooManyAttempts, "too many wrong tokens for stream %q from this address; check the stream key and try again in a minute", r.Stream)
-	}
-	return fault.New(fault.BadToken, "the token is not the one of stream %q; copy the stream key again", r.Stream)
+	return ok
 }
 
 // remember keeps a stream that a template made, so that lists show it.

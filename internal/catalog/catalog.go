@@ -58,7 +58,14 @@ type Catalog struct {
 type row struct {
 	entry stream.Entry
 	token string
+	// template is the declared id, such as "event-*", that the row was made from;
+	// "" for the others.
+	template string
 }
+
+// guessed is what a wrong token for the row was a guess at: the token of a
+// template is one secret, under however many ids it is tried.
+func (r row) guessed() string { return cmp.Or(r.template, r.entry.ID) }
 
 var (
 	_ stream.Authority = (*Catalog)(nil)
@@ -151,7 +158,9 @@ func (c *Catalog) find(id string) (row, bool) {
 	}
 	for _, t := range c.templates {
 		if strings.HasPrefix(id, t.ID) && ingest.IsCatalogID(id) {
-			return declaredRow(t, id, stream.FromTemplate, time.Now()), true
+			r := declaredRow(t, id, stream.FromTemplate, time.Now())
+			r.template = t.ID + "*"
+			return r, true
 		}
 	}
 	return row{}, false
@@ -205,14 +214,23 @@ func (c *Catalog) List(context.Context) ([]stream.Entry, error) {
 
 // Get implements stream.Entries.
 func (c *Catalog) Get(_ context.Context, id string) (stream.Entry, error) {
-	r, err := c.stored(id)
+	r, err := c.covered(id)
 	return r.entry, err
 }
 
 // Token implements stream.Entries.
 func (c *Catalog) Token(_ context.Context, id string) (string, error) {
-	r, err := c.stored(id)
+	r, err := c.covered(id)
 	return r.token, err
+}
+
+// covered is the row of an id that is there or that a template covers: its
+// addresses are wanted before its first publisher comes.
+func (c *Catalog) covered(id string) (row, error) {
+	if r, ok := c.find(id); ok {
+		return r, nil
+	}
+	return row{}, notFound(id)
 }
 
 func (c *Catalog) stored(id string) (row, error) {

@@ -1,10 +1,12 @@
 package catalog
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -229,4 +231,56 @@ func TestFirstStartLeavesADeclaredConfigurationAlone(t *testing.T) {
 	_, _, made, err := c.FirstStart(t.Context())
 	require.NoError(t, err)
 	require.False(t, made)
+}
+
+func TestUnknownStreamsAreSlowedDownByAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Catalog{throttle: newThrottle(), rows: map[string]row{"lobby": {entry: stream.Entry{ID: "lobby"}, token: "s3cret"}}}
+		ask := func(id, token string) error {
+			_, err := c.Authenticate(t.Context(), ingest.Request{Stream: id, Index: 1, Token: token, Remote: here})
+			return err
+		}
+		start := time.Now()
+		for i := range 2 * maxAttempts { // each name is another
+			want := fault.StreamNotFound
+			if i >= maxAttempts {
+				want = fault.TooManyAttempts
+			}
+			err := ask(fmt.Sprint("no", i), "x")
+			require.Equal(t, want, fault.ReasonOf(err))
+			require.ErrorContains(t, err, "is known on this server")
+		}
+		require.Greater(t, time.Since(start), 30*time.Second)
+		start = time.Now()
+		require.NoError(t, ask("lobby", "s3cret"))
+		require.Zero(t, time.Since(start), "a right token never waits")
+	})
+}
+
+func TestATemplatesTokenIsOneSecretUnderEveryId(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Catalog{throttle: newThrottle(), rows: map[string]row{}, templates: []Declared{{ID: "event-", Token: "s3cret"}}}
+		var err error
+		for i := range maxAttempts + 1 {
+			_, err = c.Authenticate(t.Context(), ingest.Request{Stream: fmt.Sprint("event-", i), Index: 1, Token: "guess", Remote: here})
+		}
+		require.Equal(t, fault.TooManyAttempts, fault.ReasonOf(err))
+	})
+}
+
+func TestATemplateAnswersBeforeItsFirstPublisher(t *testing.T) {
+	c := open(t, openStore(t, t.TempDir()), Declared{ID: "event-*", Token: "s3cret", Partner: 7})
+	e, err := c.Get(t.Context(), "event-7")
+	require.NoError(t, err)
+	require.Equal(t, stream.FromTemplate, e.Origin)
+	require.Equal(t, 7, e.Partner)
+	token, err := c.Token(t.Context(), "event-7")
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", token)
+	_, err = c.Get(t.Context(), "lobby")
+	require.Equal(t, fault.StreamNotFound, fault.ReasonOf(err))
+	require.Equal(t, fault.ManagedByConfig, fault.ReasonOf(c.Delete(t.Context(), "event-7", 0)))
+	list, err := c.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list, "asking makes nothing")
 }

@@ -134,7 +134,7 @@ func (c *Catalog) Delete(ctx context.Context, id string, revision uint64) error 
 
 // changeable refuses streams that the configuration owns.
 func (c *Catalog) changeable(id string) error {
-	r, err := c.stored(id)
+	r, err := c.covered(id)
 	if err != nil {
 		return err
 	}

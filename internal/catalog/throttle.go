@@ -19,8 +19,9 @@ const (
 	maxGuessers  = 16384
 )
 
-// throttle counts wrong tokens by source address and stream. It is asked only
-// about wrong tokens, so it can never lock out a right one.
+// throttle counts wrong tokens by source address and what they were a guess
+// at: a stream, a template, or "" for streams that are not there. It is asked
+// only about failures, so it can never lock out a right token.
 type throttle struct {
 	mu       sync.Mutex // guards guessers
 	guessers map[guesser]attempts

@@ -33,6 +33,7 @@ type Log struct {
 type RTMP struct {
 	Listen           string        `key:"listen" doc:"TCP address of the RTMP listener. Port 0 picks a free port and logs it."`
 	MaxConnections   int           `key:"max_connections" min:"0" max:"1000000" doc:"Most RTMP connections open at once, publishing or not; 0 is no limit."`
+	MaxWaiting       int           `key:"max_waiting_per_address" min:"0" max:"1000000" doc:"Most RTMP connections of one address that do not publish yet: room for all encoders of a site that come back at once, and one address cannot take every place; 0 is no limit."`
 	HandshakeTimeout time.Duration `key:"handshake_timeout" min:"500ms" max:"1m" doc:"Time a new connection has from TCP accept until it publishes."`
 	WriteTimeout     time.Duration `key:"write_timeout" min:"500ms" max:"1m" doc:"Time a peer has to take what the server sends before the connection is closed."`
 }
@@ -142,6 +143,7 @@ func Default() Config {
 		RTMP: RTMP{
 			Listen:           ":1935",
 			MaxConnections:   1000,
+			MaxWaiting:       256,
 			HandshakeTimeout: 10 * time.Second,
 			WriteTimeout:     10 * time.Second,
 		},

@@ -39,7 +39,7 @@ var wrong = []struct {
 	{"wrong types", "log: 5\nrtmp: [a]\nstreams: lobby\nhls: { low_latency: yes, window: [1s], segment_duration: soon }\nlimits: { log_bytes: 8MB, max_streams: 1.5 }\n", nil,
 		[]string{
 			"k.yaml:1: log: this must hold keys (level, format), not a single value",
-			"k.yaml:2: rtmp: this must hold keys (listen, max_connections, handshake_timeout, write_timeout), not a list",
+			"k.yaml:2: rtmp: this must hold keys (listen, max_connections, max_waiting_per_address, handshake_timeout, write_timeout), not a list",
 			"k.yaml:3: streams: must be a list, such as [{ id: lobby, token: \"s3cret\" }, { id: \"event-*\", token: \"s3cret\", partner: 102 }]",
 			"k.yaml:4: hls.low_latency: must be true or false, not \"yes\"",
 			"k.yaml:4: hls.window: must be a single value, not a list",

@@ -55,6 +55,14 @@ type Gate interface {
 	Open(ctx context.Context, r Request) (Publication, error)
 }
 
+// Witness hears of publishers that a door turned away by itself, before it
+// could ask the Gate: their address could not be read.
+type Witness interface {
+	// Refused tells who was refused and why. Protocol, Remote and Encoder of r
+	// are set, the rest as far as it is known. It does not wait.
+	Refused(r Request, err error)
+}
+
 // Publication is one publisher's way to write. Announce and Write are called
 // from one goroutine; Close from any, once or more.
 type Publication interface {

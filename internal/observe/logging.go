@@ -29,7 +29,7 @@ func NewLogger(o LogOptions) (*slog.Logger, *slog.LevelVar, error) {
 	if o.Output == nil {
 		o.Output = os.Stderr
 	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: redactAttr}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: logged}
 	text := o.Format == "text"
 	switch o.Format {
 	case "text", "json":
@@ -42,6 +42,16 @@ func NewLogger(o LogOptions) (*slog.Logger, *slog.LevelVar, error) {
 		return slog.New(slog.NewTextHandler(o.Output, options)), level, nil
 	}
 	return slog.New(slog.NewJSONHandler(o.Output, options)), level, nil
+}
+
+// logged is an attribute as it is written: without secrets, and durations as
+// text, which JSON would else give as a number without a unit.
+func logged(groups []string, a slog.Attr) slog.Attr {
+	a = redactAttr(groups, a)
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // isTerminal reports whether w is a character device, as a terminal is.

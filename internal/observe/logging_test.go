@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,16 @@ func TestLoggerFormats(t *testing.T) {
 	require.ErrorContains(t, err, "set log level")
 	_, _, err = NewLogger(LogOptions{Level: "info", Format: "xml"})
 	require.ErrorContains(t, err, `"xml" is not auto, text or json`)
+}
+
+func TestDurationsAreText(t *testing.T) {
+	for _, format := range []string{"json", "text"} {
+		var out bytes.Buffer
+		log, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: &out})
+		require.NoError(t, err)
+		log.Info("stopping", "drain_timeout", 3*time.Second)
+		require.Regexp(t, `drain_timeout"?[:=]"?3s`, out.String())
+	}
 }
 
 func TestFileIsNoTerminal(t *testing.T) {

@@ -63,7 +63,7 @@ func (l *EventLog) Run(ctx context.Context) error {
 }
 
 func (l *EventLog) write(ctx context.Context, e Event) {
-	l.logger.Info("event", "type", e.Type, "stream", e.Stream, "session", e.Session, "reason", e.Reason, "message", e.Message)
+	l.logger.LogAttrs(ctx, slog.LevelInfo, "event", e.attrs()...)
 	value, err := json.Marshal(e)
 	if err == nil {
 		var seq uint64
@@ -78,6 +78,20 @@ func (l *EventLog) write(ctx context.Context, e Event) {
 	}
 	l.drop()
 	l.logger.Error("an event could not be written", "type", e.Type, "error", err)
+}
+
+// attrs are what a line of the log says of the event: what there is.
+func (e *Event) attrs() []slog.Attr {
+	attrs := []slog.Attr{slog.String("type", string(e.Type))}
+	for _, a := range []slog.Attr{
+		slog.String("stream", e.Stream), slog.String("session", e.Session),
+		slog.String("reason", string(e.Reason)), slog.String("message", e.Message),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	return attrs
 }
 
 func (l *EventLog) drop() {

@@ -5,19 +5,11 @@ import (
 	"sync"
 )
 
-// The bounds of a door when Options says nothing. A connection that has not
-// published yet costs some 50 kB and lasts at most the timeouts of the setup.
-const (
-	DefaultMaxConnections = 4096
-	// DefaultMaxWaiting leaves room for all encoders of one address coming back
-	// at once, and keeps one address from taking every place.
-	DefaultMaxWaiting = 256
-)
-
 // admission counts connections: all of them, and by address those that have
-// not published yet.
+// not published yet. A connection that has not published yet costs some 50 kB
+// and lasts at most the timeouts of the setup.
 type admission struct {
-	maxOpen, maxWaiting int
+	maxOpen, maxWaiting int // 0: no limit
 
 	mu      sync.Mutex // guards the fields below
 	open    int
@@ -35,7 +27,7 @@ type place struct {
 func (a *admission) enter(addr netip.Addr) (*place, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open >= a.maxOpen || a.waiting[addr] >= a.maxWaiting {
+	if a.maxOpen > 0 && a.open >= a.maxOpen || a.maxWaiting > 0 && a.waiting[addr] >= a.maxWaiting {
 		return nil, false
 	}
 	if a.waiting == nil {

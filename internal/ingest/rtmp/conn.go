@@ -66,10 +66,15 @@ func (c *conn) run(ctx context.Context) error {
 		said = c.wire.CloseGently()
 	}
 	level := slog.LevelInfo
-	if !c.spoke { // port scanners and health checks of load balancers
+	_, told := errors.AsType[refused](cause)
+	if !c.spoke || told { // port scanners and health checks of load balancers; a refusal is an event
 		level = slog.LevelDebug
 	}
-	c.log.Log(ctx, level, "closed: "+describe(cause), "bytes_in", c.wire.Received(), "unsaid", said != nil)
+	attrs := []any{"bytes_in", c.wire.Received()}
+	if said != nil {
+		attrs = append(attrs, "unsaid", true)
+	}
+	c.log.Log(ctx, level, "closed: "+describe(cause), attrs...)
 	return nil
 }
 
@@ -119,8 +124,9 @@ func (c *conn) connect(ctx context.Context) (err error) {
 	_, err = c.s.o.Grammar.RTMP(ingest.RTMPAddress{App: c.address.App, TCURL: c.address.TcURL})
 	if e := fault.From(err); e != nil && (e.Reason == fault.UnknownApplication || e.Reason == fault.BadAddress) {
 		c.s.stats.refuse(e.Reason)
+		c.testify(e)
 		if err := c.wire.RejectConnect(wire.ConnectRejected, e.Message); err != nil {
-			return errors.Join(errSilent, err)
+			return errors.Join(errSilent, refused{e}, err)
 		}
 		return refused{e}
 	}
@@ -131,6 +137,7 @@ func (c *conn) connect(ctx context.Context) (err error) {
 func (c *conn) publication(ctx context.Context, p wire.Publish) error {
 	r, err := c.s.o.Grammar.RTMP(ingest.RTMPAddress{App: c.address.App, TCURL: c.address.TcURL, Name: p.Name})
 	if err != nil {
+		c.testify(err)
 		return c.refuse(err)
 	}
 	r.Remote, r.Encoder, r.Counters = c.remote, clip(c.address.FlashVer), c.counters
@@ -166,9 +173,18 @@ func (c *conn) refuse(err error) error {
 	e := fault.From(err)
 	c.s.stats.refuse(e.Reason)
 	if err := c.wire.RejectPublish(refusalCode(e), e.Message); err != nil {
-		return errors.Join(errSilent, e, err)
+		return errors.Join(errSilent, refused{e}, err)
 	}
 	return refused{e}
+}
+
+// testify tells the witness of a refusal that the gate does not know of.
+func (c *conn) testify(err error) {
+	if w := c.s.o.Witness; w != nil {
+		w.Refused(ingest.Request{
+			Protocol: "rtmp", Remote: c.remote, Encoder: clip(c.address.FlashVer), Counters: c.counters,
+		}, err)
+	}
 }
 
 // feed maps messages to packets until the publication ends. The error is why.

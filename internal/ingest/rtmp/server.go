@@ -39,9 +39,11 @@ type Options struct {
 	Grammar  ingest.Grammar
 	Log      *slog.Logger // nil: no log
 	Stats    *Stats       // nil: a new one
+	// Witness hears of publishers whose address could not be read; nil: nobody.
+	Witness ingest.Witness
 	// MaxConnections bounds open connections, MaxWaiting those of one address
 	// that have not published yet. Above them connections are closed without a
-	// word. 0 are the defaults.
+	// word. 0: no limit.
 	MaxConnections, MaxWaiting int
 	// OpenTimeout bounds the gate; 0 is DefaultOpenTimeout.
 	OpenTimeout time.Duration
@@ -62,12 +64,6 @@ var _ ingest.Server = (*Server)(nil)
 
 // New makes a door. It listens already, through o.Listener; it serves with Run.
 func New(o Options) *Server {
-	if o.MaxConnections <= 0 {
-		o.MaxConnections = DefaultMaxConnections
-	}
-	if o.MaxWaiting <= 0 {
-		o.MaxWaiting = DefaultMaxWaiting
-	}
 	if o.OpenTimeout <= 0 {
 		o.OpenTimeout = DefaultOpenTimeout
 	}

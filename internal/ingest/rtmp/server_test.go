@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -311,4 +312,42 @@ func TestHandshakeToPublishIsQuick(t *testing.T) {
 	}
 	// The bar is 5 ms; a step that waits for a delayed acknowledgement costs 40.
 	require.Less(t, best, 25*time.Millisecond)
+}
+
+func TestNoLimitIsNoLimit(t *testing.T) {
+	var a admission
+	for range 10_000 {
+		_, ok := a.enter(netip.MustParseAddr("192.0.2.1"))
+		require.True(t, ok)
+	}
+}
+
+// witness remembers what it was told.
+type witness struct {
+	mu      sync.Mutex // guards refused
+	refused []string
+}
+
+func (w *witness) Refused(r ingest.Request, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refused = append(w.refused, strings.Join([]string{r.Protocol, r.Remote.Addr().String(), r.Encoder, string(fault.ReasonOf(err))}, " "))
+}
+
+func TestTheWitnessHearsOfAddressesThatCannotBeRead(t *testing.T) {
+	w := new(witness)
+	d := open(t, func(o *Options) {
+		o.Witness = w
+		o.Gate.(*gate).refuse = fault.New(fault.BadToken, "the gate has its own record")
+	})
+	for _, c := range []struct{ app, name string }{
+		{"live?t=s3cret", "lobby_1"}, {"kLive", "lobby_1"}, {"kLive?t=s3cret", "lobby"}, {"kLive?t=s3cret&e=studio", "lobby_1"},
+		{"kLive?t=s3cret", "lobby_1"},
+	} {
+		_, err := d.dial(t, c.app, c.name)
+		require.Error(t, err)
+	}
+	const by = "rtmp 127.0.0.1 FMLE/3.0 (test) "
+	require.Equal(t, []string{by + "UNKNOWN_APPLICATION", by + "MISSING_ARGUMENT", by + "BAD_STREAM_NAME", by + "BAD_STREAM_NAME"}, w.refused)
+	require.NotContains(t, d.log.String(), "closed:", "a stranger's attempts fill no log")
 }
