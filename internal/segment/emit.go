@@ -85,7 +85,7 @@ func (l *lane) closed(r *row, d time.Duration) {
 	seg := r.closeOpen(d)
 	l.rate(r, d)
 	if f := l.file.take(); f != nil {
-		l.k.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf, file: f})
+		r.postFinish(seg, f)
 	}
 }
 

@@ -198,8 +198,8 @@ func (l *lane) pass(s *sample) {
 			end = min(end, l.base+l.target)
 		}
 		next := media.FromTicks(end, l.scale) + l.lead // what comes late comes into the next segment
-		if s != nil {
-			next = s.at
+		if s != nil && c.disc == l.cur.disc {
+			next = s.at // before a discontinuity a segment lasts as long as its samples do
 		}
 		l.finish(end, next)
 	case l.entered && l.row != nil:

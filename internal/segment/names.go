@@ -118,6 +118,23 @@ const (
 
 func initName(run string, n int) string { return initPrefix + run + "_" + strconv.Itoa(n) }
 
+// parseInitName reads the name of an init section's file or its track's.
+func parseInitName(name string) (id initID, ok bool) {
+	name, ok = strings.CutPrefix(name, initPrefix)
+	if !ok {
+		return id, false
+	}
+	rest, ok := strings.CutSuffix(name, extInit)
+	if !ok {
+		if rest, ok = strings.CutSuffix(name, extTrack); !ok {
+			return id, false
+		}
+	}
+	run, number, ok := strings.Cut(rest, "_")
+	n, err := strconv.Atoi(number)
+	return initID{run, n}, ok && err == nil && validRun(run) && n >= 0
+}
+
 // folder names; a "%" stands for what a file name may not hold.
 
 func rowFolder(id RowID) string { return escapeName(id.Rendition) + "." + id.Kind.String() }

@@ -32,8 +32,8 @@ type Options struct {
 	// FallbackBytes bounds what a row keeps in memory of segments the disk
 	// refused; 8 MiB.
 	FallbackBytes int64
-	// Jobs bounds the queue of finished segments that wait for fsync; 256. When
-	// it is full a segment is kept without one, and counted.
+	// Jobs bounds the queue of finished segments that wait for fsync with their
+	// files open; 256. Those that do not fit are queued again later.
 	Jobs int
 }
 

@@ -171,23 +171,39 @@ func (r *row) recover(now time.Time) error {
 	for i := range r.expiring { // they waited long enough if the server was down for long
 		r.expiring[i].at = now.Add(r.shelf.store.opts.Window)
 	}
-	return r.recoverTrack()
+	if err := r.recoverTrack(); err != nil {
+		return err
+	}
+	r.forgetInits(entries)
+	return nil
+}
+
+// forgetInits deletes the recovered row's init sections that no segment names.
+func (r *row) forgetInits(entries []fs.DirEntry) {
+	for _, e := range entries {
+		if id, ok := parseInitName(e.Name()); ok && !r.names(id) {
+			r.removeInit(id)
+		}
+	}
 }
 
 // relist appends a recovered segment. Numbers that are missing (a file that a
 // power cut took, one whose first part never came) become gaps, so that those
 // after them keep theirs.
 func (r *row) relist(s Segment) {
+	r.shelf.store.counters.disk.Add(s.Size)
 	if s.Duration > r.shelf.limit() {
-		return // not one of ours
+		r.discard(s) // made for another target
+		return
 	}
 	if n := len(r.closed); n > 0 {
 		last := &r.closed[n-1]
 		switch {
 		case s.Number <= last.Number:
+			r.discard(s)
 			return
 		case s.Number-last.Number > most:
-			r.closed, r.size, r.span = nil, 0, 0
+			r.restart(r.last)
 		default:
 			for last.Number+1 < s.Number {
 				g := *last
@@ -203,10 +219,14 @@ func (r *row) relist(s Segment) {
 	if !s.Gap {
 		r.size += s.Size
 		r.span += s.Duration
-		r.shelf.store.counters.disk.Add(s.Size)
 		r.measure(&s)
 	}
 	r.closed = append(r.closed, s)
+}
+
+// discard plans the end of a recovered segment that is not listed.
+func (r *row) discard(s Segment) {
+	r.expiring = append(r.expiring, expiring{seg: s})
 }
 
 // closeInterrupted closes a segment that was open when the server ended at its

@@ -33,19 +33,21 @@ type row struct {
 	parts    []Part // of the open segment; append-only
 	live     []livePart
 	expiring []expiring
-	memory   map[uint64]bool // segments that no file holds
-	track    *media.Track
-	initRun  string // names the newest init section
-	init     int
-	last     uint64
-	numbered bool // last counts
-	end      time.Duration
-	endTime  time.Time // wall clock of end
-	disc     uint64    // discontinuity sequence number of the newest segment
-	peak     int
-	fps      float64
-	playable bool // has a part in this broadcast
-	ended    bool
+	// unfinished are closed segments whose files the worker had no room for.
+	unfinished []Segment
+	memory     map[uint64]bool // segments that no file holds
+	track      *media.Track
+	initRun    string // names the newest init section
+	init       int
+	last       uint64
+	numbered   bool // last counts
+	end        time.Duration
+	endTime    time.Time // wall clock of end
+	disc       uint64    // discontinuity sequence number of the newest segment
+	peak       int
+	fps        float64
+	playable   bool // has a part in this broadcast
+	ended      bool
 }
 
 // livePart is a part whose bytes are in memory.
@@ -217,7 +219,8 @@ func (r *row) gap(s Segment) {
 	r.last, r.numbered, r.disc = s.Number, true, s.Discontinuity
 	r.end, r.endTime = s.Start+s.Duration, s.Time.Add(s.Duration)
 	r.list(s)
-	r.shelf.store.post(job{kind: writeGap, dir: r.dir, seg: s, shelf: r.shelf})
+	// A gap that is not noted is found again as a number that is missing.
+	_ = r.shelf.store.post(job{kind: writeGap, dir: r.dir, seg: s, shelf: r.shelf})
 }
 
 // list appends a finished segment to the window.
@@ -287,16 +290,6 @@ func (r *row) unlist(s *Segment, window time.Duration) {
 	seg := *s
 	seg.Parts = nil
 	r.expiring = append(r.expiring, expiring{seg, time.Now().Add(window + 2*s.Duration)})
-}
-
-// expire posts the deletion of files whose time has come; shelf.mu is held.
-func (r *row) expire(now time.Time) {
-	n := 0
-	for n < len(r.expiring) && !now.Before(r.expiring[n].at) {
-		r.shelf.store.post(job{kind: remove, dir: r.dir, seg: r.expiring[n].seg, shelf: r.shelf})
-		n++
-	}
-	r.expiring = r.expiring[n:]
 }
 
 // find is the closed segment with this number in this run; shelf.mu is held.

@@ -85,6 +85,9 @@ func (s *DiskStore) Run(ctx context.Context) error {
 	if err := g.Go("segment upkeep", s.upkeep); err != nil {
 		return fmt.Errorf("start segment store: %w", err)
 	}
+	if err := g.Go("segment deletion", s.sweep); err != nil {
+		return fmt.Errorf("start segment store: %w", err)
+	}
 	return g.Wait()
 }
 

@@ -2,11 +2,10 @@ package segment
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -16,7 +15,7 @@ type job struct {
 	dir   string
 	seg   Segment
 	shelf *shelf
-	file  *os.File // finish: closed by the worker
+	file  *os.File // finish: closed by the worker; nil: to be opened again
 }
 
 type jobKind uint8
@@ -24,7 +23,6 @@ type jobKind uint8
 const (
 	finish   jobKind = iota + 1 // sync and rename a finished segment's file
 	writeGap                    // note a segment without content
-	remove                      // delete an expired one
 )
 
 // upkeepEvery is how often the store looks for what has expired or gone idle.
@@ -34,20 +32,44 @@ const upkeepEvery = 500 * time.Millisecond
 // segment is closed, so that viewers get the last of it.
 const idleAfter = 3 * time.Second
 
-// post queues a job; it never blocks. When the queue is full, the disk is too
-// slow: the job is dropped and counted. A segment that was not renamed is found
-// under its first name, now and after a restart; a file that was not deleted
-// is deleted after a restart.
-func (s *DiskStore) post(j job) {
+// post queues a job and reports whether it fitted; it never blocks. When the
+// queue is full, the disk is too slow.
+func (s *DiskStore) post(j job) bool {
 	j.seg.Parts = nil
 	select {
 	case s.jobs <- j:
+		return true
 	default:
-		s.counters.failures.Add(1)
-		if j.file != nil {
-			_ = j.file.Close() // its bytes are in the page cache, as those of a crash would be
+		return false
+	}
+}
+
+// postFinish gives a finished segment's file to the worker. When that has too
+// much to do, the segment waits for upkeep to try again, without its
+// descriptor: it is found under its first name until then. shelf.mu is held.
+func (r *row) postFinish(seg Segment, f *os.File) {
+	if r.shelf.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf, file: f}) {
+		return
+	}
+	_ = f.Close() // its bytes are in the page cache, as those of a crash would be
+	seg.Parts = nil
+	r.unfinished = append(r.unfinished, seg)
+}
+
+// retry posts what did not fit before, unless its time in the list is over;
+// shelf.mu is held.
+func (r *row) retry() {
+	n := 0
+	for ; n < len(r.unfinished); n++ {
+		seg := r.unfinished[n]
+		if len(r.closed) == 0 || seg.Number < r.closed[0].Number {
+			continue // about to be deleted, under whichever name
+		}
+		if !r.shelf.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf}) {
+			break
 		}
 	}
+	r.unfinished = slices.Delete(r.unfinished, 0, n)
 }
 
 // work does jobs; when ctx ends, what is queued is done first.
@@ -79,14 +101,7 @@ func (s *DiskStore) attempt(j job) error {
 	last := filepath.Join(j.dir, j.seg.fileName(false))
 	switch j.kind {
 	case finish:
-		err := j.file.Sync()
-		if e := j.file.Close(); err == nil {
-			err = e
-		}
-		if err == nil {
-			err = os.Rename(filepath.Join(j.dir, j.seg.fileName(true)), last)
-		}
-		if err != nil {
+		if err := finishFile(j.file, filepath.Join(j.dir, j.seg.fileName(true)), last); err != nil {
 			return fmt.Errorf("finish segment file: %w", err)
 		}
 		// The folder needs no sync: if a power cut takes the new name, the file is
@@ -95,17 +110,27 @@ func (s *DiskStore) attempt(j job) error {
 		if err := os.WriteFile(last, nil, 0o640); err != nil {
 			return fmt.Errorf("note gap: %w", err)
 		}
-	case remove:
-		err := os.Remove(last)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.Remove(filepath.Join(j.dir, j.seg.fileName(true)))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete segment file: %w", err)
-		}
-		s.counters.disk.Add(-j.seg.Size)
 	}
 	return nil
+}
+
+// finishFile syncs a segment's file and gives it its last name. f is closed; nil
+// is the file that has the first name.
+func finishFile(f *os.File, first, last string) error {
+	if f == nil {
+		var err error
+		if f, err = os.OpenFile(first, os.O_RDWR, 0); err != nil {
+			return err //nolint:wrapcheck // wrapped by the caller
+		}
+	}
+	err := f.Sync()
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(first, last)
+	}
+	return err //nolint:wrapcheck // wrapped by the caller
 }
 
 func (s *DiskStore) upkeep(ctx context.Context) error {
@@ -118,18 +143,18 @@ func (s *DiskStore) upkeep(ctx context.Context) error {
 		case now := <-tick.C:
 			for _, h := range s.all() {
 				h.upkeep(now)
-				s.drop(h, now)
 			}
 		}
 	}
 }
 
-// upkeep deletes what has expired and looks after renditions that went silent.
+// upkeep looks after renditions that went silent and files that wait for the
+// worker.
 func (h *shelf) upkeep(now time.Time) {
 	h.mu.Lock()
 	defer h.unlock()
 	for _, r := range *h.rows.Load() {
-		r.expire(now)
+		r.retry()
 	}
 	for _, d := range h.renditions {
 		if d.begun && d.running && !d.idle && now.Sub(d.active) >= idleAfter {
@@ -140,57 +165,4 @@ func (h *shelf) upkeep(now time.Time) {
 			h.judge(d, now)
 		}
 	}
-}
-
-// drop ends a shelf whose retention is over. Its last numbers stay in its
-// record, so that a later broadcast continues them.
-func (s *DiskStore) drop(h *shelf, now time.Time) {
-	s.mu.Lock()
-	h.mu.Lock()
-	over := !h.onAir && !h.endedAt.IsZero() && now.Sub(h.endedAt) >= s.opts.EndedRetention
-	rows := *h.rows.Load()
-	var gone chan struct{}
-	if over {
-		gone = make(chan struct{})
-		delete(s.shelves, h.id)
-		s.dropping[h.id] = gone
-		h.rows.Store(&map[RowID]*row{})
-		h.renditions, h.previous = nil, nil
-		h.renditionsChanged()
-		for _, r := range rows {
-			r.drop()
-		}
-	}
-	h.mu.Unlock()
-	s.mu.Unlock()
-	if !over {
-		return
-	}
-	for _, r := range rows {
-		if err := os.RemoveAll(r.dir); err != nil {
-			s.failed(h, Event{Err: fmt.Errorf("delete ended shelf: %w", err)})
-		}
-	}
-	s.mu.Lock()
-	delete(s.dropping, h.id)
-	s.mu.Unlock()
-	close(gone)
-}
-
-// drop lets go of the row's memory and wakes who waits for it; shelf.mu is
-// held.
-func (r *row) drop() {
-	for i := range r.live {
-		r.shelf.store.counters.memory.Add(-r.live[i].bytes)
-	}
-	var bytes int64
-	for i := range r.closed {
-		bytes += r.closed[i].Size
-	}
-	for i := range r.expiring {
-		bytes += r.expiring[i].seg.Size
-	}
-	r.shelf.store.counters.disk.Add(-bytes)
-	r.live, r.closed, r.expiring, r.open = nil, nil, nil, nil
-	r.commit()
 }

@@ -1,0 +1,198 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+)
+
+// This file is how files go: segments that expired, init sections that no
+// segment names any more, and shelves whose retention is over. It is one
+// goroutine's work, away from the queue of finished segments and from upkeep,
+// so that a disk that deletes slowly keeps nobody waiting.
+
+// sweepMost is how many files of a row are deleted at a time; each row gets its
+// turn every upkeepEvery, which is far more often than it makes files.
+const sweepMost = 64
+
+// sweepAgain is when something that the disk refused to do is tried again.
+const sweepAgain = 10 * time.Second
+
+func (s *DiskStore) sweep(ctx context.Context) error {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			for _, h := range s.all() {
+				if ctx.Err() != nil {
+					return nil
+				}
+				for _, r := range *h.rows.Load() {
+					r.sweep(now)
+				}
+				s.drop(h, now)
+			}
+		}
+	}
+}
+
+// sweep deletes the row's files whose time has come, at most sweepMost. What
+// cannot be deleted is tried again later.
+func (r *row) sweep(now time.Time) {
+	h := r.shelf
+	h.mu.Lock()
+	due := r.due(now)
+	h.mu.Unlock()
+	if len(due) == 0 {
+		return
+	}
+	var kept []expiring
+	for _, seg := range due {
+		if err := r.remove(&seg); err != nil {
+			kept = append(kept, expiring{seg, now.Add(sweepAgain)})
+			h.store.failed(h, Event{Rendition: r.id.Rendition, At: seg.Start, Duration: seg.Duration, Err: err})
+			continue
+		}
+		h.store.counters.disk.Add(-seg.Size)
+	}
+	h.mu.Lock()
+	r.expiring = append(r.expiring, kept...)
+	inits := r.orphans(due)
+	h.mu.Unlock()
+	for _, id := range inits {
+		r.removeInit(id)
+	}
+}
+
+// due takes the segments whose files are to be deleted now; shelf.mu is held.
+func (r *row) due(now time.Time) (out []Segment) {
+	n := 0
+	for n < len(r.expiring) && n < sweepMost && !now.Before(r.expiring[n].at) {
+		out = append(out, r.expiring[n].seg)
+		n++
+	}
+	r.expiring = r.expiring[n:]
+	return out
+}
+
+// remove deletes a segment's file under the name it has; it may be renamed
+// while we look.
+func (r *row) remove(seg *Segment) error {
+	for _, open := range [...]bool{false, true, false} {
+		err := os.Remove(r.path(seg.fileName(open)))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete segment file: %w", err)
+		}
+	}
+	return nil
+}
+
+// initID names an init section of a row.
+type initID struct {
+	run string
+	n   int
+}
+
+// orphans are the init sections of deleted segments that no segment names any
+// more; shelf.mu is held.
+func (r *row) orphans(gone []Segment) (out []initID) {
+	for i := range gone {
+		if id := (initID{gone[i].Run, gone[i].Init}); !slices.Contains(out, id) && !r.names(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// names reports whether a segment that is there, or the next one, has the init
+// section; shelf.mu is held.
+func (r *row) names(id initID) bool {
+	if id == (initID{r.initRun, r.init}) || r.open != nil && id == (initID{r.open.Run, r.open.Init}) {
+		return true
+	}
+	for i := range r.closed {
+		if id == (initID{r.closed[i].Run, r.closed[i].Init}) {
+			return true
+		}
+	}
+	for i := range r.expiring {
+		if s := &r.expiring[i].seg; id == (initID{s.Run, s.Init}) {
+			return true
+		}
+	}
+	return false
+}
+
+// removeInit deletes an init section and its track. When the disk refuses, it
+// is tried again at the next start.
+func (r *row) removeInit(id initID) {
+	path := r.path(initName(id.run, id.n))
+	for _, ext := range [...]string{extInit, extTrack} {
+		if err := os.Remove(path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.shelf.store.failed(r.shelf, Event{Rendition: r.id.Rendition, Err: fmt.Errorf("delete init section: %w", err)})
+		}
+	}
+}
+
+// drop ends a shelf whose retention is over. Its last numbers stay in its
+// record, so that a later broadcast continues them.
+func (s *DiskStore) drop(h *shelf, now time.Time) {
+	s.mu.Lock()
+	h.mu.Lock()
+	over := !h.onAir && !h.endedAt.IsZero() && now.Sub(h.endedAt) >= s.opts.EndedRetention
+	rows := *h.rows.Load()
+	var gone chan struct{}
+	if over {
+		gone = make(chan struct{})
+		delete(s.shelves, h.id)
+		s.dropping[h.id] = gone
+		h.rows.Store(&map[RowID]*row{})
+		h.renditions, h.previous = nil, nil
+		h.renditionsChanged()
+		for _, r := range rows {
+			r.drop()
+		}
+	}
+	h.mu.Unlock()
+	s.mu.Unlock()
+	if !over {
+		return
+	}
+	for _, r := range rows {
+		if err := os.RemoveAll(r.dir); err != nil {
+			s.failed(h, Event{Err: fmt.Errorf("delete ended shelf: %w", err)})
+		}
+	}
+	s.mu.Lock()
+	delete(s.dropping, h.id)
+	s.mu.Unlock()
+	close(gone)
+}
+
+// drop lets go of the row's memory and wakes who waits for it; shelf.mu is
+// held.
+func (r *row) drop() {
+	for i := range r.live {
+		r.shelf.store.counters.memory.Add(-r.live[i].bytes)
+	}
+	var bytes int64
+	for i := range r.closed {
+		bytes += r.closed[i].Size
+	}
+	for i := range r.expiring {
+		bytes += r.expiring[i].seg.Size
+	}
+	r.shelf.store.counters.disk.Add(-bytes)
+	r.live, r.closed, r.expiring, r.unfinished, r.open = nil, nil, nil, nil, nil
+	r.commit()
+}
