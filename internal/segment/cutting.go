@@ -347,10 +347,22 @@ func (k *cutting) hear(p *media.Packet) {
 	l.held = append(l.held, s)
 }
 
-// join makes a lane for a track that comes now.
+// join makes a lane for a track that comes now. On a row that is there already,
+// from an earlier broadcast or run, numbers go on without holes: gaps stand for
+// the segments that the other track made without it.
 func (k *cutting) join(t *media.Track) *lane {
 	l := newLane(k, t)
 	l.cur, l.entered = k.last, true
+	h := k.shelf
+	h.mu.Lock()
+	if r := (*h.rows.Load())[l.id]; r != nil && r.numbered {
+		l.row = r // so that what it misses from here on becomes gaps too
+		if r.last+1 < k.last.number {
+			r.fill(k.last.number-r.last-1, k.last.at, h.limit())
+			r.commit()
+		}
+	}
+	h.mu.Unlock()
 	if k.last.broken {
 		l.absorb = k.last.at + sameBreak
 	}
