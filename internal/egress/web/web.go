@@ -28,6 +28,12 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 90 * time.Second
 	maxHeaderBytes    = 16 << 10
+	// unwantedBody is how long we read on for a body that a request announces and
+	// nobody wants, before the connection is closed: long enough that what is
+	// under way does not reset the answer.
+	unwantedBody = time.Second
+	// bodyTimeout is how long a wanted body may take.
+	bodyTimeout = 10 * time.Second
 	// maxStream bounds one HTTP/2 request, as a peer can keep a stream from being
 	// written to without the connection looking dead.
 	maxStream = 5 * time.Minute
@@ -43,6 +49,11 @@ type Mount struct {
 	// Prefix: "whep" with Prefix "/live/" is /live/{id}/whep and what is below.
 	Action  string
 	Handler http.Handler
+	// MaxBody is the largest request body in bytes. A larger one fails to be read
+	// as with http.MaxBytesReader, and one that takes longer than 10 s ends the
+	// request. 0: the mount wants none; a request that announces one anyway is
+	// answered, and its connection closed.
+	MaxBody int64
 	// Viewers: who asks here is a viewer and counts towards Options.MaxViewers.
 	Viewers bool
 	// Methods are allowed from pages of other origins, such as "GET, HEAD";
@@ -214,6 +225,7 @@ var errStopping = errors.New("the server is stopping")
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.recover(r)
 	m := s.find(r.URL.Path)
+	boundBody(w, r, m)
 	if m == nil {
 		s.serveElsewhere(w, r)
 		return
@@ -233,6 +245,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m.Handler.ServeHTTP(w, r)
+}
+
+// boundBody bounds the request's body in size and time: net/http reads what a
+// handler leaves of it, without any deadline of its own.
+func boundBody(w http.ResponseWriter, r *http.Request, m *mount) {
+	if r.ContentLength == 0 { // -1 is an unknown length
+		return
+	}
+	limit := bodyTimeout
+	if m == nil || m.MaxBody == 0 {
+		limit = unwantedBody
+		if r.ProtoMajor == 1 { // HTTP/2 resets the stream
+			w.Header().Set("Connection", "close")
+		}
+	} else {
+		r.Body = http.MaxBytesReader(w, r.Body, m.MaxBody)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // not supported is a test's writer
 }
 
 func (s *Server) find(path string) *mount {

@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,6 +191,40 @@ func TestCORS(t *testing.T) {
 			require.Equal(t, 204, w.Code)
 			require.Equal(t, c.wantFrom != "", w.Header().Get("Access-Control-Allow-Methods") == "POST")
 		})
+	}
+}
+
+// What a request announces and never sends must not hold the connection.
+func TestAnnouncedBodiesAreBounded(t *testing.T) {
+	read := make(chan error, 1)
+	s := serve(t, Options{Mounts: []Mount{
+		{Prefix: "/live/", Action: "whip", MaxBody: 4, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			read <- err
+		})},
+		{Prefix: "/live/", Handler: says("hls")},
+	}})
+	for _, request := range []string{
+		"GET /live/x/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"GET /live/x/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", s.Addr().String())
+		require.NoError(t, err)
+		_, err = io.WriteString(c, request)
+		require.NoError(t, err)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+		answer, err := io.ReadAll(c)
+		require.NoError(t, err, "the server closes the connection")
+		require.Contains(t, string(answer), "Connection: close")
+		require.NoError(t, c.Close())
+	}
+	c := client(t, nil)
+	for body, fails := range map[string]bool{"1234": false, "12345": true} {
+		r, err := c.Post("http://"+s.Addr().String()+"/live/x/whip", "text/plain", strings.NewReader(body))
+		require.NoError(t, err)
+		require.NoError(t, r.Body.Close())
+		require.Equal(t, fails, <-read != nil, body)
 	}
 }
 
