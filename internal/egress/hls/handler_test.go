@@ -176,6 +176,17 @@ func TestPlayerPage(t *testing.T) {
 	}
 }
 
+// The listener says Vary: Origin when the answer depends on the page that asks.
+func TestVaryIsAdded(t *testing.T) {
+	h, _ := onAir(t)
+	for _, path := range []string{"/live/lobby/", "/live/-/player.js", videoList} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Vary", "Origin")
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		require.Equal(t, []string{"Origin", "Accept-Encoding"}, w.Header().Values("Vary"), path)
+	}
+}
+
 func TestAddressesThatNameNothing(t *testing.T) {
 	h, _ := onAir(t)
 	for _, path := range []string{

@@ -107,7 +107,7 @@ func (f *asset) serve(h *Handler, w http.ResponseWriter, r *http.Request, cache 
 	head["X-Content-Type-Options"] = nosniff
 	head["Cache-Control"] = cache
 	head["Etag"] = f.etag
-	head["Vary"] = varyEncoding
+	varyByEncoding(head)
 	if match := r.Header.Get("If-None-Match"); match != "" && strings.Contains(match, f.etag[0]) {
 		w.WriteHeader(http.StatusNotModified)
 		return http.StatusNotModified

@@ -118,16 +118,21 @@ func acceptsGzip(h http.Header) bool {
 	return false
 }
 
+// varyByEncoding adds to Vary, which may name the origin already.
+func varyByEncoding(head http.Header) {
+	if other := head["Vary"]; other != nil {
+		head["Vary"] = append(other[:len(other):len(other)], varyEncoding...)
+		return
+	}
+	head["Vary"] = varyEncoding
+}
+
 // writeText sends a playlist, compressed when the viewer takes that.
 func (h *Handler) writeText(w http.ResponseWriter, r *http.Request, t *text, cache []string) {
 	head := w.Header()
 	head["Content-Type"] = typePlaylist
 	head["Cache-Control"] = cache
-	if other := head["Vary"]; other == nil {
-		head["Vary"] = varyEncoding
-	} else {
-		head["Vary"] = append(other[:len(other):len(other)], varyEncoding...)
-	}
+	varyByEncoding(head)
 	body, length := t.body, t.length
 	if acceptsGzip(r.Header) {
 		body, length = t.compressed(&h.stats)
