@@ -5,6 +5,10 @@ import (
 	"sync"
 )
 
+// subnetBits of an IPv6 address name its owner's network; the rest is the
+// owner's to choose anew for every connection (RFC 6177).
+const subnetBits = 64
+
 // admission counts connections: all of them, and by address those that have
 // not published yet. A connection that has not published yet costs some 50 kB
 // and lasts at most the timeouts of the setup.
@@ -13,29 +17,44 @@ type admission struct {
 
 	mu      sync.Mutex // guards the fields below
 	open    int
-	waiting map[netip.Addr]int
+	waiting map[netip.Prefix]int
 }
 
 // place is one connection's entry in an admission.
 type place struct {
 	a       *admission
-	addr    netip.Addr
+	from    netip.Prefix
 	waiting bool
+}
+
+// origin is what addr is counted under: itself, or its /64 in IPv6. The zero Addr has the zero Prefix.
+func origin(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = subnetBits
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // no address: the peer is gone already
+	}
+	return p
 }
 
 // enter takes a place, or reports that there is none.
 func (a *admission) enter(addr netip.Addr) (*place, bool) {
+	from := origin(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.maxOpen > 0 && a.open >= a.maxOpen || a.maxWaiting > 0 && a.waiting[addr] >= a.maxWaiting {
+	if a.maxOpen > 0 && a.open >= a.maxOpen || a.maxWaiting > 0 && a.waiting[from] >= a.maxWaiting {
 		return nil, false
 	}
 	if a.waiting == nil {
-		a.waiting = make(map[netip.Addr]int)
+		a.waiting = make(map[netip.Prefix]int)
 	}
 	a.open++
-	a.waiting[addr]++
-	return &place{a: a, addr: addr, waiting: true}, true
+	a.waiting[from]++
+	return &place{a: a, from: from, waiting: true}, true
 }
 
 // published says that the connection waits no longer.
@@ -59,7 +78,7 @@ func (p *place) stopWaiting() {
 		return
 	}
 	p.waiting = false
-	if p.a.waiting[p.addr]--; p.a.waiting[p.addr] == 0 {
-		delete(p.a.waiting, p.addr)
+	if p.a.waiting[p.from]--; p.a.waiting[p.from] == 0 {
+		delete(p.a.waiting, p.from)
 	}
 }
