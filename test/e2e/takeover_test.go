@@ -118,6 +118,9 @@ func TestReconnectContinuesThePlaylist(t *testing.T) {
 		}
 	}
 	for _, f := range followers {
+		for _, seg := range f.Last().All() {
+			t.Logf("segment %d.%d from %v for %v in %d parts", seg.Discontinuity, seg.Number, seg.Time.Format("05.000"), seg.Duration, len(seg.Parts))
+		}
 		require.Empty(t, f.Findings.List())
 		all := f.Last().All()
 		t.Logf("%s: %d parts, discontinuity number %d", f.URL, f.Parts, all[len(all)-1].Discontinuity)
