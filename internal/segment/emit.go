@@ -164,10 +164,16 @@ func (l *lane) newInit(t *media.Track) {
 	}
 	h.mu.Lock()
 	l.row.track, l.row.initRun, l.row.init = t, s.runID, n
+	if err == nil {
+		l.row.unsynced[initID{s.runID, n}] = true
+	}
 	h.mu.Unlock()
 }
 
 // writeInit writes an init section and, beside it, the track it was made of.
+// Live does not wait for them to be synced: the worker does that before the
+// first segment that names them gets its last name, and a restart looks whether
+// they are whole.
 func writeInit(r *row, run string, n int, t *media.Track) error {
 	b, err := fmp4.Init(t)
 	if err != nil {
@@ -178,10 +184,12 @@ func writeInit(r *row, run string, n int, t *media.Track) error {
 		return fmt.Errorf("describe track: %w", err)
 	}
 	path := r.path(initName(run, n))
-	if err := os.WriteFile(path+extTrack, text, 0o640); err != nil {
-		return fmt.Errorf("write track description: %w", err)
+	if err = os.WriteFile(path+extTrack, text, 0o640); err == nil {
+		err = os.WriteFile(path+extInit, b, 0o640)
 	}
-	if err := os.WriteFile(path+extInit, b, 0o640); err != nil {
+	if err != nil { // half a file would be taken for the whole
+		_ = os.Remove(path + extTrack)
+		_ = os.Remove(path + extInit)
 		return fmt.Errorf("write init section: %w", err)
 	}
 	return nil

@@ -177,7 +177,9 @@ func (l *lane) passes(s *sample) bool {
 		if s.broken && c.broken {
 			return true
 		}
-		return l.await == 0 && s.end > c.at
+		// Only the cut at a discontinuity is waited for: a usual one before it
+		// stands where the picture has put it.
+		return (l.await == 0 || !c.broken) && s.end > c.at
 	}
 	return s.at >= c.at
 }

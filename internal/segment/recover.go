@@ -31,26 +31,25 @@ func (s *DiskStore) recover(now time.Time) error {
 		}
 		indexes, err := os.ReadDir(filepath.Join(s.opts.Dir, d.Name()))
 		if err != nil {
-			return fmt.Errorf("list shelves: %w", err)
+			s.damaged(fmt.Errorf("list shelves: %w", err))
+			continue
 		}
 		for _, x := range indexes {
 			if n, err := strconv.Atoi(x.Name()); err == nil && x.IsDir() {
-				if err := s.recoverShelf(ShelfID{stream, n}, now); err != nil {
-					return err
-				}
+				s.recoverShelf(ShelfID{stream, n}, now)
 			}
 		}
 	}
 	return nil
 }
 
-func (s *DiskStore) recoverShelf(id ShelfID, now time.Time) error {
+func (s *DiskStore) recoverShelf(id ShelfID, now time.Time) {
 	h := newShelf(s, id)
 	rec, err := readRecord(h.dir)
 	if err != nil {
 		// What cannot be read cannot be continued; the numbers in the files' names
 		// still count.
-		s.counters.failures.Add(1)
+		s.damaged(err)
 		rec = record{Ended: now}
 	}
 	if rec.Broadcast == "" && rec.Ended.IsZero() {
@@ -60,25 +59,25 @@ func (s *DiskStore) recoverShelf(id ShelfID, now time.Time) error {
 	h.targets = Targets{Segment: rec.TargetSegment, Part: rec.TargetPart}
 	h.onAir, h.restored, h.endedAt = rec.OnAir, rec.OnAir, rec.Ended
 	h.next, h.disc = rec.Next, rec.Disc
-	if err := h.recoverRows(rec, now); err != nil {
-		return err
-	}
+	h.recoverRows(rec, now)
 	// Above every number that was announced: one more than the newest segment was
 	// named by preload hints.
 	for _, r := range *h.rows.Load() {
 		h.next = max(h.next, r.last+2)
 	}
 	if len(*h.rows.Load()) == 0 && !h.onAir {
-		return nil // only its record is left, which Begin will read
+		return // only its record is left, which Begin will read
 	}
 	s.shelves[id] = h
-	return nil
 }
 
-func (h *shelf) recoverRows(rec record, now time.Time) error {
+func (h *shelf) recoverRows(rec record, now time.Time) {
+	s := h.store
 	folders, err := os.ReadDir(h.dir)
 	if err != nil {
-		return fmt.Errorf("list rows: %w", err)
+		s.damaged(fmt.Errorf("list rows: %w", err))
+		h.next = max(h.next, numbersLost(now))
+		return
 	}
 	expired := !rec.OnAir && now.Sub(rec.Ended) >= h.store.opts.EndedRetention
 	for _, d := range folders {
@@ -93,7 +92,7 @@ func (h *shelf) recoverRows(rec record, now time.Time) error {
 			continue
 		case expired:
 			if err := h.forgetRow(path, rec); err != nil {
-				return err
+				s.damaged(err)
 			}
 			continue
 		}
@@ -101,7 +100,8 @@ func (h *shelf) recoverRows(rec record, now time.Time) error {
 		r := h.row(id)
 		h.mu.Unlock()
 		if err := r.recover(now); err != nil {
-			return err
+			s.damaged(err)
+			h.next = max(h.next, numbersLost(now))
 		}
 		if len(r.closed) > 0 {
 			if !slices.Contains(h.previous, id.Rendition) {
@@ -111,7 +111,6 @@ func (h *shelf) recoverRows(rec record, now time.Time) error {
 			r.commit()
 		}
 	}
-	return nil
 }
 
 // forgetRow deletes the folder of a row whose retention ended while the server
@@ -126,13 +125,16 @@ func (h *shelf) forgetRow(path string, rec record) error {
 	return nil
 }
 
-// recover lists the row's segments again; nobody else sees the row yet.
+// recover lists the row's segments again; nobody else sees the row yet. What
+// cannot be read is left out and reported; the error is that not even their
+// names can.
 func (r *row) recover(now time.Time) error {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return fmt.Errorf("list segments: %w", err)
 	}
 	var list []Segment
+	inits := make(map[initID]bool) // whether it is whole
 	for _, e := range entries {
 		seg, open, ok := parseFileName(e.Name())
 		if !ok {
@@ -140,22 +142,23 @@ func (r *row) recover(now time.Time) error {
 		}
 		r.last, r.numbered = max(r.last, seg.Number), true
 		r.disc = max(r.disc, seg.Discontinuity)
-		switch {
-		case open:
-			if seg, err = r.closeInterrupted(seg); err != nil {
-				return err
-			}
-			if seg.Size == 0 {
-				continue
-			}
-		case !seg.Gap:
-			info, err := e.Info()
-			if err != nil {
-				return fmt.Errorf("look at segment file: %w", err)
-			}
-			seg.Size = info.Size()
+		id := initID{seg.Run, seg.Init}
+		whole, known := inits[id]
+		if !known {
+			whole = r.recoverInit(id)
+			inits[id] = whole
 		}
-		list = append(list, seg)
+		seg, ok, err := r.recoverSegment(e, seg, open)
+		switch {
+		case err != nil:
+			r.shelf.store.damaged(err)
+		case !ok:
+		case !seg.Gap && !whole:
+			r.shelf.store.counters.disk.Add(seg.Size)
+			r.discard(seg)
+		default:
+			list = append(list, seg)
+		}
 	}
 	slices.SortFunc(list, func(a, b Segment) int {
 		return cmp.Or(cmp.Compare(a.Number, b.Number), a.Time.Compare(b.Time))
@@ -171,11 +174,54 @@ func (r *row) recover(now time.Time) error {
 	for i := range r.expiring { // they waited long enough if the server was down for long
 		r.expiring[i].at = now.Add(r.shelf.store.opts.Window)
 	}
-	if err := r.recoverTrack(); err != nil {
-		return err
-	}
+	r.recoverTrack()
 	r.forgetInits(entries)
 	return nil
+}
+
+// recoverSegment finds out what a file's name does not say of its segment; ok
+// is false when there is nothing in it.
+func (r *row) recoverSegment(e fs.DirEntry, seg Segment, open bool) (_ Segment, ok bool, err error) {
+	if open {
+		seg, err = r.closeInterrupted(seg)
+		return seg, seg.Size > 0, err
+	}
+	if seg.Gap {
+		return seg, true, nil
+	}
+	info, err := e.Info()
+	if err != nil {
+		return seg, false, fmt.Errorf("look at segment file: %w", err)
+	}
+	seg.Size = info.Size()
+	return seg, true, nil
+}
+
+// recoverInit reports whether an init section and its track are whole. An init
+// section that a power cut took is made again of its track.
+func (r *row) recoverInit(id initID) bool {
+	path := r.path(initName(id.run, id.n))
+	t, err := readTrack(path + extTrack)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			r.shelf.store.damaged(err)
+		}
+		return false
+	}
+	b, err := fmp4.Init(t)
+	if err != nil {
+		r.shelf.store.damaged(fmt.Errorf("use track description: %w", err))
+		return false
+	}
+	if b, err := os.ReadFile(path + extInit); err == nil {
+		if _, err := fmp4.Merge(b); err == nil {
+			return true
+		}
+	}
+	if err = replaceFile(path+extInit, b); err != nil {
+		r.shelf.store.damaged(fmt.Errorf("restore init section: %w", err))
+	}
+	return err == nil
 }
 
 // forgetInits deletes the recovered row's init sections that no segment names.
@@ -279,21 +325,18 @@ func (r *row) recoveredScale(run string, n int) uint32 {
 	return fmp4.Scale(t)
 }
 
-// recoverTrack finds the description of the newest segment's track.
-func (r *row) recoverTrack() error {
+// recoverTrack finds the description of the newest segment's track. Without
+// any, there is nothing but gaps, and they are not listed.
+func (r *row) recoverTrack() {
 	for i := len(r.closed) - 1; i >= 0; i-- {
 		s := &r.closed[i]
 		t, err := readTrack(r.path(initName(s.Run, s.Init) + extTrack))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if err == nil {
+			r.track, r.initRun, r.init = t, s.Run, s.Init
+			return
 		}
-		if err != nil {
-			return err
-		}
-		r.track, r.initRun, r.init = t, s.Run, s.Init
-		return nil
 	}
-	return nil
+	r.restart(r.last)
 }
 
 func readTrack(path string) (*media.Track, error) {

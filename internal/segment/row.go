@@ -35,6 +35,7 @@ type row struct {
 	expiring []expiring
 	// unfinished are closed segments whose files the worker had no room for.
 	unfinished []Segment
+	unsynced   map[initID]bool // init sections of this run that a power cut may take
 	memory     map[uint64]bool // segments that no file holds
 	track      *media.Track
 	initRun    string // names the newest init section
@@ -220,7 +221,7 @@ func (r *row) gap(s Segment) {
 	r.end, r.endTime = s.Start+s.Duration, s.Time.Add(s.Duration)
 	r.list(s)
 	// A gap that is not noted is found again as a number that is missing.
-	_ = r.shelf.store.post(job{kind: writeGap, dir: r.dir, seg: s, shelf: r.shelf})
+	_ = r.shelf.store.post(job{kind: writeGap, row: r, seg: s})
 }
 
 // list appends a finished segment to the window.

@@ -88,7 +88,7 @@ func (h *shelf) row(id RowID) *row {
 	if r := rows[id]; r != nil {
 		return r
 	}
-	r := &row{id: id, shelf: h, dir: filepath.Join(h.dir, rowFolder(id)), memory: make(map[uint64]bool)}
+	r := &row{id: id, shelf: h, dir: filepath.Join(h.dir, rowFolder(id)), memory: make(map[uint64]bool), unsynced: make(map[initID]bool)}
 	rows = maps.Clone(rows)
 	rows[id] = r
 	h.rows.Store(&rows)

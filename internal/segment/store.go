@@ -30,6 +30,8 @@ type DiskStore struct {
 		inits                             atomic.Int64
 	}
 
+	damage []error // what could not be read at start; not written after that
+
 	mu       sync.Mutex // guards the fields below
 	shelves  map[ShelfID]*shelf
 	dropping map[ShelfID]chan struct{} // closed when the shelf's files are gone
@@ -43,7 +45,9 @@ type DiskStore struct {
 var _ Store = (*DiskStore)(nil)
 
 // NewStore opens the shelves below o.Dir, which it makes when it is missing.
-// Open segments of an earlier run are closed at their last whole part.
+// Open segments of an earlier run are closed at their last whole part. What
+// cannot be read there is left out, see Damage; only a Dir that cannot be made
+// or listed is an error.
 func NewStore(o Options) (*DiskStore, error) {
 	o = o.withDefaults()
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
@@ -60,6 +64,26 @@ func NewStore(o Options) (*DiskStore, error) {
 	}
 	return s, nil
 }
+
+// maxDamage bounds what Damage tells.
+const maxDamage = 100
+
+// Damage is what NewStore could not read and has left out, for the log: at
+// most 100 errors, each of which names a file or folder. They are counted as
+// WriteFailures, too.
+func (s *DiskStore) Damage() []error { return s.damage }
+
+// damaged notes something that could not be read at start.
+func (s *DiskStore) damaged(err error) {
+	s.counters.failures.Add(1)
+	if len(s.damage) < maxDamage {
+		s.damage = append(s.damage, err)
+	}
+}
+
+// numbersLost is a number above any that can have been used when those that
+// were are lost: at a segment a second since 1970.
+func numbersLost(now time.Time) uint64 { return uint64(now.Unix()) } //nolint:gosec // after 1970
 
 // newRunID makes 12 characters that no other run of the server has.
 func newRunID() string {
@@ -122,10 +146,8 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 	}
 	past, err := readRecord(h.dir)
 	if err != nil {
-		// The numbers that were used are lost: begin above any that can have been, at
-		// a segment a second since 1970.
 		s.counters.failures.Add(1)
-		past = record{Next: uint64(time.Now().Unix())} //nolint:gosec // after 1970
+		past = record{Next: numbersLost(time.Now())}
 	}
 
 	h.mu.Lock()

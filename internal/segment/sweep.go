@@ -109,6 +109,7 @@ func (r *row) orphans(gone []Segment) (out []initID) {
 	for i := range gone {
 		if id := (initID{gone[i].Run, gone[i].Init}); !slices.Contains(out, id) && !r.names(id) {
 			out = append(out, id)
+			delete(r.unsynced, id)
 		}
 	}
 	return out

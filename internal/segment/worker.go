@@ -4,18 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 )
 
 // job is something to do to a file, out of the way of those who cut.
 type job struct {
-	kind  jobKind
-	dir   string
-	seg   Segment
-	shelf *shelf
-	file  *os.File // finish: closed by the worker; nil: to be opened again
+	kind jobKind
+	row  *row
+	seg  Segment
+	file *os.File // finish: closed by the worker; nil: to be opened again
 }
 
 type jobKind uint8
@@ -48,7 +46,7 @@ func (s *DiskStore) post(j job) bool {
 // much to do, the segment waits for upkeep to try again, without its
 // descriptor: it is found under its first name until then. shelf.mu is held.
 func (r *row) postFinish(seg Segment, f *os.File) {
-	if r.shelf.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf, file: f}) {
+	if r.shelf.store.post(job{kind: finish, row: r, seg: seg, file: f}) {
 		return
 	}
 	_ = f.Close() // its bytes are in the page cache, as those of a crash would be
@@ -65,7 +63,7 @@ func (r *row) retry() {
 		if len(r.closed) == 0 || seg.Number < r.closed[0].Number {
 			continue // about to be deleted, under whichever name
 		}
-		if !r.shelf.store.post(job{kind: finish, dir: r.dir, seg: seg, shelf: r.shelf}) {
+		if !r.shelf.store.post(job{kind: finish, row: r, seg: seg}) {
 			break
 		}
 	}
@@ -93,15 +91,19 @@ func (s *DiskStore) work(ctx context.Context) error {
 
 func (s *DiskStore) do(j job) {
 	if err := s.attempt(j); err != nil {
-		s.failed(j.shelf, Event{At: j.seg.Start, Duration: j.seg.Duration, Err: err})
+		s.failed(j.row.shelf, Event{Rendition: j.row.id.Rendition, At: j.seg.Start, Duration: j.seg.Duration, Err: err})
 	}
 }
 
 func (s *DiskStore) attempt(j job) error {
-	last := filepath.Join(j.dir, j.seg.fileName(false))
+	last := j.row.path(j.seg.fileName(false))
 	switch j.kind {
 	case finish:
-		if err := finishFile(j.file, filepath.Join(j.dir, j.seg.fileName(true)), last); err != nil {
+		err := j.row.syncInit(initID{j.seg.Run, j.seg.Init})
+		if e := finishFile(j.file, j.row.path(j.seg.fileName(true)), last); err == nil {
+			err = e
+		}
+		if err != nil {
 			return fmt.Errorf("finish segment file: %w", err)
 		}
 		// The folder needs no sync: if a power cut takes the new name, the file is
@@ -111,6 +113,36 @@ func (s *DiskStore) attempt(j job) error {
 			return fmt.Errorf("note gap: %w", err)
 		}
 	}
+	return nil
+}
+
+// syncInit syncs an init section and its track, once. When the disk refuses,
+// the next segment tries it again.
+func (r *row) syncInit(id initID) error {
+	h := r.shelf
+	h.mu.Lock()
+	todo := r.unsynced[id]
+	h.mu.Unlock()
+	if !todo {
+		return nil
+	}
+	path := r.path(initName(id.run, id.n))
+	for _, ext := range [...]string{extTrack, extInit} {
+		f, err := os.Open(path + ext)
+		if err != nil {
+			return fmt.Errorf("sync init section: %w", err)
+		}
+		err = f.Sync()
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return fmt.Errorf("sync init section: %w", err)
+		}
+	}
+	h.mu.Lock()
+	delete(r.unsynced, id)
+	h.mu.Unlock()
 	return nil
 }
 
