@@ -27,6 +27,12 @@ const (
 	// MaxMedia is the largest body of an audio, video or aggregate message. A
 	// key frame of 50 Mbit/s video has some 2 MB.
 	MaxMedia = 8 << 20
+	// FirstAlloc is how much of a body is allocated when a header claims it. The
+	// rest is when the bytes have come, so that memory costs its sender bytes.
+	// Larger than nearly every frame, which is then never copied.
+	FirstAlloc = 256 << 10
+	// MaxDropped is how many messages a peer may begin and never finish.
+	MaxDropped = 32
 	// MaxUnknown is the largest body of a message of unknown type; it is skipped.
 	MaxUnknown = 64 << 10
 	// MaxPending is how many bytes the unfinished messages of one connection

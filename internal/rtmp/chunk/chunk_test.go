@@ -215,6 +215,41 @@ func TestReaderBoundsChunkStreams(t *testing.T) {
 	require.Equal(t, fault.LimitExceeded, fault.ReasonOf(err))
 }
 
+// claims counts the memory that is asked for.
+type claims struct{ calls, bytes int }
+
+func (c *claims) Alloc(n int) []byte {
+	c.calls++
+	c.bytes += n
+	return make([]byte, n)
+}
+
+// A header of 12 bytes must not buy megabytes, nor many of them many.
+func TestMemoryFollowsTheBytesThatCame(t *testing.T) {
+	var in []byte
+	for range 1000 {
+		in = append(in, join(full(4, 0, MaxMedia, 9, 1), body(128))...)
+	}
+	var c claims
+	r := NewReader(bytes.NewReader(in), &c)
+	var m message.Message
+	require.Equal(t, fault.LimitExceeded, fault.ReasonOf(r.ReadMessage(&m)))
+	require.EqualValues(t, MaxDropped+1, r.Dropped())
+	require.LessOrEqual(t, c.bytes, (MaxDropped+1)*FirstAlloc)
+
+	for size, calls := range map[int]int{FirstAlloc: 1, FirstAlloc + 1: 2, 3 * FirstAlloc: 3, MaxMedia: 6} {
+		for _, chunkSize := range []int{128, 65536, MaxSize} {
+			frame := msg(9, 0, 1, body(size))
+			c = claims{}
+			r = NewReader(bytes.NewReader(write(t, chunkSize, []message.Message{frame})), &c)
+			require.NoError(t, r.ReadMessage(&m))
+			require.True(t, bytes.Equal(frame.Payload, m.Payload))
+			require.Equal(t, calls, c.calls, size)
+			require.LessOrEqual(t, c.bytes, 2*size+FirstAlloc)
+		}
+	}
+}
+
 func TestReaderBudget(t *testing.T) {
 	in := join(full(4, 0, 100, 9, 1), body(100), full(4, 0, 100, 9, 1), body(100), full(4, 0, 100, 9, 1), body(100))
 	r := NewReader(bytes.NewReader(in), new(media.Slab))

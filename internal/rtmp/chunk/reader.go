@@ -42,7 +42,7 @@ type stream struct {
 	known     bool // a header with a length was seen
 
 	open    bool   // a message is unfinished
-	body    []byte // its body, with its final length
+	body    []byte // its body, as far as there is memory for it
 	got     int
 	scratch []byte // reused for bodies that are read and forgotten
 }
@@ -172,7 +172,9 @@ func (r *Reader) stream(id uint32) (*stream, error) {
 // opens a message.
 func (r *Reader) readMessageHeader(s *stream, format int) error {
 	if s.open { // its sender gave it up without saying so
-		r.drop(s)
+		if err := r.drop(s); err != nil {
+			return err
+		}
 	}
 	n := headerSize[format]
 	if err := r.buf.need(n); err != nil {
@@ -238,7 +240,7 @@ func (r *Reader) skipExtended(s *stream) error {
 }
 
 // open begins a message: checks its length against the limit of its class and
-// gets the memory for it.
+// gets the memory for it, or for its beginning.
 func (r *Reader) open(s *stream) error {
 	class := s.typ.Class()
 	if limit := maxBody[class]; s.length > limit {
@@ -254,7 +256,7 @@ func (r *Reader) open(s *stream) error {
 	s.open, s.got = true, 0
 	switch {
 	case class == message.ClassMedia || class == message.ClassData:
-		s.body = r.alloc.Alloc(s.length)
+		s.body = r.alloc.Alloc(min(s.length, FirstAlloc))
 	case s.length <= cap(s.scratch):
 		s.body = s.scratch[:s.length]
 	default:
@@ -283,13 +285,17 @@ func (r *Reader) readBody(s *stream) error {
 		if err := r.spend(n); err != nil {
 			return err
 		}
-		to := s.body[s.got : s.got+n]
-		if r.buf.buffered() >= n {
-			r.buf.r += copy(to, r.buf.b[r.buf.r:])
-		} else if err := r.buf.readFull(to); err != nil {
-			return midway(err)
+		for s.got+n > len(s.body) {
+			part := len(s.body) - s.got
+			if err := r.readInto(s, part); err != nil {
+				return err
+			}
+			n -= part
+			r.grow(s)
 		}
-		s.got += n
+		if err := r.readInto(s, n); err != nil {
+			return err
+		}
 		if s.got == s.length || !plain || r.buf.buffered() == 0 || r.buf.b[r.buf.r] != marker {
 			return nil
 		}
@@ -300,6 +306,25 @@ func (r *Reader) readBody(s *stream) error {
 	}
 }
 
+// readInto reads n bytes of the body; there is memory for them.
+func (r *Reader) readInto(s *stream, n int) error {
+	to := s.body[s.got : s.got+n]
+	if r.buf.buffered() >= n {
+		r.buf.r += copy(to, r.buf.b[r.buf.r:])
+	} else if err := r.buf.readFull(to); err != nil {
+		return midway(err)
+	}
+	s.got += n
+	return nil
+}
+
+// grow doubles the memory of a large body whose beginning has come.
+func (r *Reader) grow(s *stream) {
+	body := r.alloc.Alloc(min(2*len(s.body), s.length))
+	copy(body, s.body)
+	s.body = body
+}
+
 // finish hands the complete message over.
 func (r *Reader) finish(s *stream, m *message.Message) {
 	*m = message.Message{Type: s.typ, StreamID: s.messageID, Timestamp: s.timestamp, Payload: s.body}
@@ -308,10 +333,13 @@ func (r *Reader) finish(s *stream, m *message.Message) {
 }
 
 // drop forgets the unfinished message of a chunk stream.
-func (r *Reader) drop(s *stream) {
+func (r *Reader) drop(s *stream) error {
 	r.pending -= s.length
-	r.dropped++
 	s.open, s.body, s.got = false, nil, 0
+	if r.dropped++; r.dropped > MaxDropped {
+		return fault.New(fault.LimitExceeded, "the RTMP peer began more than %d messages without finishing them", MaxDropped)
+	}
+	return nil
 }
 
 // steer obeys the two messages that change how chunks are read.
@@ -325,7 +353,7 @@ func (r *Reader) steer(m *message.Message) (bool, error) {
 	}
 	if m.Type == message.TypeAbort {
 		if s := r.find(v); s != nil && s.open {
-			r.drop(s)
+			return true, r.drop(s)
 		}
 		return true, nil
 	}
