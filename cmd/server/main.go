@@ -10,21 +10,17 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/klive-media/klive/internal/app"
 	"github.com/klive-media/klive/internal/config"
 	"github.com/klive-media/klive/internal/control/ctl"
 	"github.com/klive-media/klive/internal/kaltura/cli"
-	"github.com/klive-media/klive/internal/observe"
-	"github.com/klive-media/klive/internal/run"
 )
 
-// version is the release this source tree becomes; the build adds the commit.
+// version is the release this source tree becomes.
 const version = "0.1.0-dev"
 
 // The exit codes.
@@ -68,6 +64,7 @@ func realMain(args []string, out, errOut io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	cli.Ctl.Server = cli.grpcServer
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(&cli, &streams{out, errOut}, &ctl.IO{Out: out, Err: errOut})
 	if err := parsed.Run(); err != nil {
@@ -78,7 +75,7 @@ func realMain(args []string, out, errOut io.Writer) int {
 
 func fail(w io.Writer, err error) int {
 	fmt.Fprintf(w, "klive: %v\n", err)
-	if errors.Is(err, errUsage) {
+	if _, usage := errors.AsType[*ctl.UsageError](err); usage || errors.Is(err, errUsage) {
 		return exitUsage
 	}
 	return exitFailure
@@ -94,48 +91,29 @@ func (c *commandLine) load() (config.Loaded, error) {
 	return l, nil
 }
 
-type serveCommand struct{}
+// grpcServer is where the configuration puts the gRPC listener.
+func (c *commandLine) grpcServer() (ctl.Server, error) {
+	l, err := c.load()
+	if err != nil {
+		return ctl.Server{}, err
+	}
+	address, err := reachable("control.grpc_listen", l.Control.GRPCListen)
+	return ctl.Server{Address: address, TLS: l.Control.TLS.Enabled()}, err
+}
 
-// Run runs the server until SIGTERM or Ctrl-C; a second one hurries.
-func (serveCommand) Run(ctx context.Context, c *commandLine, to *streams) error {
-	loaded, err := c.load()
+// reachable is the address at which this machine reaches a listener of its own.
+func reachable(key, listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("%w: %s: %w", errUsage, key, err)
 	}
-	logger, _, err := observe.NewLogger(observe.LogOptions{Level: loaded.Log.Level, Format: loaded.Log.Format, Output: to.err})
-	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if port == "0" {
+		return "", fmt.Errorf("%w: %s picks a free port, so its address is not known here; the server's log says it", errUsage, key)
 	}
-	for _, w := range loaded.Warnings {
-		logger.Warn(w)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
 	}
-	hurry := make(chan struct{})
-	waiting := run.New(context.Background())
-	defer waiting.Stop(nil) //nolint:errcheck // it only waits for a signal
-	err = waiting.Go("second signal", func(stopped context.Context) error {
-		select {
-		case <-ctx.Done():
-		case <-stopped.Done():
-			return nil
-		}
-		again := make(chan os.Signal, 1)
-		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-		defer signal.Stop(again)
-		select {
-		case <-again:
-			close(hurry)
-		case <-stopped.Done():
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	server, err := app.New(ctx, app.Options{Config: loaded, Version: buildVersion(), Logger: logger, Output: to.out, Hurry: hurry})
-	if err != nil {
-		return err
-	}
-	return server.Run(ctx)
+	return net.JoinHostPort(host, port), nil
 }
 
 type configCommand struct {
@@ -174,21 +152,8 @@ type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run(to *streams) error {
-	_, err := fmt.Fprintf(to.out, "klive %s\n", buildVersion())
+	_, err := fmt.Fprintf(to.out, "klive %s\n", version)
 	return err
-}
-
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return version + "+" + s.Value[:12]
-		}
-	}
-	return version
 }
 
 type healthcheckCommand struct {
@@ -203,18 +168,15 @@ func (h healthcheckCommand) Run(ctx context.Context, c *commandLine) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
-	host, port, err := net.SplitHostPort(l.Control.HTTPListen)
+	address, err := reachable("control.http_listen", l.Control.HTTPListen)
 	if err != nil {
-		return fmt.Errorf("%w: control.http_listen: %w", errUsage, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+		return err
 	}
 	scheme := "http"
 	if l.Control.TLS.Enabled() {
 		scheme = "https"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/klive-media/klive/internal/control"
+	"github.com/klive-media/klive/internal/control/ctl"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/stream"
 )
@@ -88,6 +89,34 @@ func machineName() string {
 	return "localhost"
 }
 
+// ctlFlags are what `klive ctl` must be told to reach this server. The shell
+// it is typed in may find another configuration than this server's.
+func (a *addresses) ctlFlags() string {
+	flags := ""
+	if address := localAddress(a.control.GRPCAddr()); address != ctl.DefaultAddress {
+		flags += " --address " + address
+	}
+	if a.cfg.Control.TLS.Enabled() {
+		flags += " --tls-ca " + a.cfg.Control.TLS.Cert
+	}
+	if len(a.cfg.Auth.Tokens) > 0 {
+		flags += " --token TOKEN"
+	}
+	return flags
+}
+
+// localAddress is how this machine reaches a listener of its own.
+func localAddress(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // announce prints, at the first start only, how to publish the first stream.
 // It writes to the output and not to the log, as the addresses hold a token.
 func (s *Server) announce(ctx context.Context) error {
@@ -103,6 +132,10 @@ func (s *Server) announce(ctx context.Context) error {
 	if len(os.Args) > 0 {
 		program = os.Args[0]
 	}
+	scheme, flags := "http", a.ctlFlags()
+	if s.cfg.Control.TLS.Enabled() {
+		scheme = "https"
+	}
 	_, err = fmt.Fprintf(s.opts.Output, `
 This is the first start: a stream named %q was made. Its stream key is a secret.
 
@@ -111,11 +144,11 @@ This is the first start: a stream named %q was made. Its stream key is a secret.
              Stream Key  %s
   ffmpeg   ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv "%s"
   Watch    %s/live/%s/
-  Control  http://%s/   or   %s ctl streams list
+  Control  %s://%s/   or   %s ctl%s streams list
 
-  See the addresses again with: %s ctl streams addresses %s
+  See the addresses again with: %s ctl%s streams addresses %s
 
-`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, s.control.HTTPAddr(), program, program, e.ID)
+`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, scheme, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
 	if err != nil {
 		return fmt.Errorf("print the first addresses: %w", err)
 	}

@@ -76,6 +76,7 @@ func TestTheFirstStartPrintsAddressesOnce(t *testing.T) {
 	c := testConfig(t)
 	st := start(t, c)
 	require.Contains(t, st.output.String(), "Stream Key  live_1?t=")
+	require.Contains(t, st.output.String(), " ctl --address "+st.control.GRPCAddr().String()+" streams addresses live")
 	_, token, ok := strings.Cut(st.output.String(), "live_1?t=")
 	require.True(t, ok)
 	token = token[:26]

@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,7 +27,11 @@ import (
 // Command is `klive ctl`. Its leaves have the method Run, which kong calls
 // with the context, the IO and the Command itself.
 type Command struct {
-	Address   string        `help:"Address of the server's gRPC listener." default:"127.0.0.1:9090" env:"KLIVE_CTL_ADDRESS" placeholder:"HOST:PORT"`
+	// Server says where the server is when no address was given; nil means
+	// DefaultAddress.
+	Server func() (Server, error) `kong:"-"`
+
+	Address   string        `help:"Address of the server's gRPC listener; else control.grpc_listen of the configuration." env:"KLIVE_CTL_ADDRESS" placeholder:"HOST:PORT"`
 	Token     string        `help:"Bearer token; better set in the environment than typed." env:"KLIVE_CTL_TOKEN" placeholder:"TOKEN"`
 	TLS       bool          `name:"tls" help:"Speak TLS. The other --tls flags imply it."`
 	TLSCA     string        `name:"tls-ca" help:"PEM file with the authorities the server's certificate is checked against; else the system's." placeholder:"FILE"`
@@ -47,6 +50,24 @@ type Command struct {
 	Watch    WatchCommand    `cmd:"" help:"Print what changes, until interrupted."`
 }
 
+// DefaultAddress is where a server nobody configured listens for gRPC.
+const DefaultAddress = "127.0.0.1:9090"
+
+// Server is where a server is.
+type Server struct {
+	Address string // of its gRPC listener
+	TLS     bool   // whether the listener speaks TLS
+}
+
+// UsageError is a command line that asks for what cannot be done, whatever the
+// server answers.
+type UsageError struct{ Message string }
+
+// Error is the sentence.
+func (e *UsageError) Error() string { return e.Message }
+
+func badUsage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
 // IO is where a command reads from and writes to.
 type IO struct {
 	Out io.Writer
@@ -61,6 +82,9 @@ type client struct {
 
 // dial makes the connection; nothing is sent before the first call.
 func (c *Command) dial() (*client, error) {
+	if err := c.locate(); err != nil {
+		return nil, err
+	}
 	creds, err := c.credentials()
 	if err != nil {
 		return nil, err
@@ -72,10 +96,27 @@ func (c *Command) dial() (*client, error) {
 	return &client{conn, c.Token}, nil
 }
 
+// locate fills in the address that was not given.
+func (c *Command) locate() error {
+	if c.Address != "" {
+		return nil
+	}
+	if c.Server == nil {
+		c.Address = DefaultAddress
+		return nil
+	}
+	s, err := c.Server()
+	if err != nil {
+		return err
+	}
+	c.Address, c.TLS = s.Address, c.TLS || s.TLS
+	return nil
+}
+
 func (c *Command) credentials() (credentials.TransportCredentials, error) {
 	if !c.TLS && c.TLSCA == "" && c.TLSCert == "" && c.TLSKey == "" && c.TLSServer == "" {
 		if c.Token != "" && !c.Plaintext && !isLoopback(c.Address) {
-			return nil, fmt.Errorf("%s is another machine, and without TLS the token would cross the network in the clear: add --tls or --tls-ca FILE, or --plaintext if the network is yours", c.Address)
+			return nil, badUsage("%s is another machine, and without TLS the token would cross the network in the clear: add --tls or --tls-ca FILE, or --plaintext if the network is yours", c.Address)
 		}
 		return insecure.NewCredentials(), nil
 	}
@@ -91,7 +132,7 @@ func (c *Command) credentials() (credentials.TransportCredentials, error) {
 		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return nil, errors.New("--tls-cert and --tls-key go together; give both or neither")
+		return nil, badUsage("--tls-cert and --tls-key go together; give both or neither")
 	}
 	if c.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)

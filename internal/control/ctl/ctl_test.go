@@ -343,3 +343,35 @@ func TestErrorKeepsItsReason(t *testing.T) {
 	require.Equal(t, "NOT_AUTHENTICATED", refused.Reason)
 	require.Equal(t, codes.Unauthenticated, refused.Code)
 }
+
+func TestTheServerIsFoundWhereTheConfigurationSays(t *testing.T) {
+	address := serve(t)
+	asked := false
+	c := &Command{Token: "right", Timeout: time.Minute, Server: func() (Server, error) { asked = true; return Server{Address: address}, nil }}
+	var out bytes.Buffer
+	require.NoError(t, (&NodeCommand{}).Run(t.Context(), c, &IO{Out: &out}))
+	require.Contains(t, out.String(), "1.2.3")
+	require.True(t, asked)
+
+	broken := errors.New("klive.yaml:1: no such key")
+	none := &Command{Timeout: time.Minute, Server: func() (Server, error) { return Server{}, broken }}
+	require.ErrorIs(t, (&NodeCommand{}).Run(t.Context(), none, &IO{Out: &out}), broken)
+	none.Address = "127.0.0.1:1" // what was given needs no configuration
+	require.ErrorContains(t, (&NodeCommand{}).Run(t.Context(), none, &IO{Out: &out}), "cannot reach the server at 127.0.0.1:1")
+
+	free := &Command{}
+	require.NoError(t, free.locate())
+	require.Equal(t, DefaultAddress, free.Address)
+}
+
+func TestBadUsageIsTold(t *testing.T) {
+	t.Setenv("KLIVE_CTL_ADDRESS", serve(t))
+	var out bytes.Buffer
+	for _, line := range []string{"--tls-cert x node", "streams update a", "--token x --address klive.example:9090 node"} {
+		err := ctl(t.Context(), t, &out, strings.Fields(line)...)
+		_, usage := errors.AsType[*UsageError](err)
+		require.True(t, usage, "%s: %v", line, err)
+	}
+	_, usage := errors.AsType[*UsageError](ctl(t.Context(), t, &out, "node"))
+	require.False(t, usage, "a refusal of the server is no bad usage")
+}

@@ -181,7 +181,7 @@ func (s *StreamsUpdate) Run(ctx context.Context, c *Command, to *IO) error {
 		mask.Paths = append(mask.Paths, "labels")
 	}
 	if len(mask.Paths) == 0 {
-		return fmt.Errorf("there is nothing to change: give --name, --partner or --label")
+		return badUsage("there is nothing to change: give --name, --partner or --label")
 	}
 	return c.call(ctx, func(ctx context.Context, conn *client) error {
 		p, err := klivev1.NewStreamServiceClient(conn).UpdateStream(ctx, &klivev1.UpdateStreamRequest{Stream: wish, UpdateMask: mask})
