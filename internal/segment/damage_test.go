@@ -101,7 +101,8 @@ func TestInitSectionIsSyncedBeforeItsFirstSegmentIsRenamed(t *testing.T) {
 
 func TestInitSectionThatTheDiskCutShortIsNotServed(t *testing.T) {
 	st := openStore(t, Options{})
-	r := st.take(shelfOne).row(videoRow)
+	h, _ := st.take(shelfOne)
+	r := h.row(videoRow)
 	track := videoTrack(1)
 	// A folder in the place of the init section: its track is written, it is not.
 	require.NoError(t, os.MkdirAll(r.path(initName(st.runID, 0)+extInit), 0o750))

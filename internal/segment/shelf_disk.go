@@ -28,6 +28,8 @@ type shelf struct {
 	onAir      bool
 	restored   bool // onAir, but found so at start: nobody cuts it
 	endedAt    time.Time
+	unrecorded bool      // the record of the broadcast's end is not written
+	again      time.Time // when the record is tried again
 	observer   Observer
 	renditions map[string]*rendition
 	previous   []string // renditions to be read until one of this broadcast is ready

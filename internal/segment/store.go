@@ -140,8 +140,16 @@ func (s *DiskStore) all() []*shelf {
 
 // Begin implements Store.
 func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
-	h := s.take(id)
+	h, ended := s.take(id)
 	if err := os.MkdirAll(h.dir, 0o750); err != nil {
+		h.mu.Lock()
+		if !h.onAir { // its retention goes on, or begins now if it is new
+			h.endedAt = ended
+			if ended.IsZero() {
+				h.endedAt = time.Now()
+			}
+		}
+		h.mu.Unlock()
 		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
 	}
 	past, err := readRecord(h.dir)
@@ -160,29 +168,31 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 	h.mu.Unlock()
 	if err := writeRecord(h.dir, rec); err != nil {
 		h.mu.Lock()
-		h.onAir, h.endedAt = false, time.Now()
+		h.onAir, h.endedAt, h.unrecorded = false, time.Now(), true
 		h.mu.Unlock()
 		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
 	}
 	return &cutter{shelf: h}, nil
 }
 
-// take finds the shelf or makes it, when the files of its predecessor are gone.
-func (s *DiskStore) take(id ShelfID) *shelf {
+// take finds the shelf or makes it, when the files of its predecessor are gone,
+// and keeps it: ended is what its end was, which the caller restores if nothing
+// begins.
+func (s *DiskStore) take(id ShelfID) (h *shelf, ended time.Time) {
 	for {
 		s.mu.Lock()
 		gone := s.dropping[id]
 		if gone == nil {
-			h := s.shelves[id]
+			h = s.shelves[id]
 			if h == nil {
 				h = newShelf(s, id)
 				s.shelves[id] = h
 			}
 			h.mu.Lock()
-			h.endedAt = time.Time{} // upkeep leaves it alone from here on
+			ended, h.endedAt = h.endedAt, time.Time{} // the sweep leaves it alone from here on
 			h.mu.Unlock()
 			s.mu.Unlock()
-			return h
+			return h, ended
 		}
 		s.mu.Unlock()
 		<-gone
@@ -211,7 +221,7 @@ func (h *shelf) begin(b Broadcast, o Observer, past record) {
 		h.targets = Targets{}
 	}
 	h.broadcast, h.observer = b, o
-	h.onAir, h.restored, h.endedAt = true, false, time.Time{}
+	h.onAir, h.restored, h.endedAt, h.unrecorded = true, false, time.Time{}, false
 	h.marks = nil
 	h.renditions = make(map[string]*rendition)
 }
@@ -265,6 +275,9 @@ func (h *shelf) end(restored bool) {
 	rec := h.record()
 	h.unlock()
 	if err := writeRecord(h.dir, rec); err != nil {
+		h.mu.Lock()
+		h.unrecorded = !h.onAir
+		h.mu.Unlock()
 		h.store.failed(h, Event{At: 0, Err: fmt.Errorf("write end of broadcast: %w", err)})
 	}
 }

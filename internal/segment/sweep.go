@@ -146,38 +146,91 @@ func (r *row) removeInit(id initID) {
 }
 
 // drop ends a shelf whose retention is over. Its last numbers stay in its
-// record, so that a later broadcast continues them.
+// record, so that a later broadcast continues them: nothing is deleted before
+// the record is written. A record that could not be written when the broadcast
+// ended is written as soon as it can be.
 func (s *DiskStore) drop(h *shelf, now time.Time) {
 	s.mu.Lock()
 	h.mu.Lock()
-	over := !h.onAir && !h.endedAt.IsZero() && now.Sub(h.endedAt) >= s.opts.EndedRetention
-	rows := *h.rows.Load()
-	var gone chan struct{}
-	if over {
-		gone = make(chan struct{})
-		delete(s.shelves, h.id)
-		s.dropping[h.id] = gone
-		h.rows.Store(&map[RowID]*row{})
-		h.renditions, h.previous = nil, nil
-		h.renditionsChanged()
-		for _, r := range rows {
-			r.drop()
+	ended := !h.onAir && !h.endedAt.IsZero()
+	over := ended && now.Sub(h.endedAt) >= s.opts.EndedRetention
+	if !over && !(ended && h.unrecorded) || now.Before(h.again) {
+		h.mu.Unlock()
+		s.mu.Unlock()
+		return
+	}
+	gone := make(chan struct{}) // Begin waits, so that its record is the later one
+	s.dropping[h.id] = gone
+	rec, used := h.record(), h.next > 0 || len(*h.rows.Load()) > 0
+	h.mu.Unlock()
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.dropping, h.id)
+		s.mu.Unlock()
+		close(gone)
+	}()
+
+	if used {
+		err := os.MkdirAll(h.dir, 0o750)
+		if err == nil {
+			err = writeRecord(h.dir, rec)
 		}
+		h.mu.Lock()
+		h.unrecorded = err != nil
+		if err != nil {
+			h.again = now.Add(sweepAgain)
+			if over {
+				h.shrink(now)
+			}
+		}
+		h.mu.Unlock()
+		if err != nil {
+			s.failed(h, Event{Err: fmt.Errorf("write end of shelf: %w", err)})
+			return
+		}
+	}
+	if over {
+		s.forget(h)
+	}
+}
+
+// shrink deletes an ended shelf's segments but the newest of each row, whose
+// name keeps the numbers until the record can be written: that the disk is full
+// must not keep us from making room. mu is held.
+func (h *shelf) shrink(now time.Time) {
+	for _, r := range *h.rows.Load() {
+		n := max(len(r.closed)-1, 0)
+		for i := range r.closed[:n] {
+			r.unlist(&r.closed[i], 0)
+		}
+		r.closed = r.closed[n:]
+		for i := range r.expiring {
+			r.expiring[i].at = now
+		}
+		r.commit()
+	}
+}
+
+// forget takes a shelf out of the store and deletes its rows.
+func (s *DiskStore) forget(h *shelf) {
+	s.mu.Lock()
+	h.mu.Lock()
+	delete(s.shelves, h.id)
+	rows := *h.rows.Load()
+	h.rows.Store(&map[RowID]*row{})
+	h.renditions, h.previous = nil, nil
+	h.renditionsChanged()
+	for _, r := range rows {
+		r.drop()
 	}
 	h.mu.Unlock()
 	s.mu.Unlock()
-	if !over {
-		return
-	}
 	for _, r := range rows {
 		if err := os.RemoveAll(r.dir); err != nil {
 			s.failed(h, Event{Err: fmt.Errorf("delete ended shelf: %w", err)})
 		}
 	}
-	s.mu.Lock()
-	delete(s.dropping, h.id)
-	s.mu.Unlock()
-	close(gone)
 }
 
 // drop lets go of the row's memory and wakes who waits for it; shelf.mu is

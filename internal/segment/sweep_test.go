@@ -38,7 +38,7 @@ func TestManyFilesThatExpireAtOnceAllGo(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		st := openStore(t, Options{Dir: dir, Jobs: 4})
-		h := st.take(shelfOne)
+		h, _ := st.take(shelfOne)
 		r := h.row(videoRow)
 		require.NoError(t, os.MkdirAll(r.dir, 0o750))
 		for n := range uint64(600) {
@@ -60,7 +60,8 @@ func TestFileThatCannotBeDeletedIsTriedAgain(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		st := openStore(t, Options{Dir: dir})
-		r := st.take(shelfOne).row(videoRow)
+		h, _ := st.take(shelfOne)
+		r := h.row(videoRow)
 		s := Segment{Run: st.runID, Time: time.Now()}
 		inTheWay := filepath.Join(r.path(s.fileName(false)), "file")
 		require.NoError(t, os.MkdirAll(inTheWay, 0o750))
