@@ -69,6 +69,7 @@ type cutting struct {
 
 	started  bool
 	early    []*media.Packet
+	waiting  int64         // bytes in early and in held, with packetCost
 	last     cut           // that began the newest segment
 	since    time.Duration // from when its length counts
 	length   time.Duration // of the segment before, or what the next will last
@@ -117,28 +118,36 @@ func (k *cutting) read(ctx context.Context, c *pipeline.Cursor[media.Packet]) er
 		switch {
 		case err == nil:
 			k.feed(p)
+			if err := k.bounded(); err != nil {
+				return err
+			}
 		case errors.Is(err, pipeline.ErrLapped):
 			// Before the first part there is nothing that could be broken.
 			k.lost = k.lost || k.started || !k.first
 			k.needKey, k.deaf = true, k.lost
 		default:
-			k.catchUp(ctx, c)
+			if e := k.catchUp(ctx, c); e != nil {
+				return e
+			}
 			return err //nolint:wrapcheck // the log's own words, told apart by the caller
 		}
 	}
 }
 
 // catchUp feeds what came while the cutting dozed and then was told to end.
-func (k *cutting) catchUp(ctx context.Context, c *pipeline.Cursor[media.Packet]) {
+func (k *cutting) catchUp(ctx context.Context, c *pipeline.Cursor[media.Packet]) error {
 	if ctx.Err() == nil {
-		return // the log was read to its end
+		return nil // the log was read to its end
 	}
 	for {
 		p, err := c.Next(ctx) // does not wait: ctx has ended
 		if err != nil {
-			return
+			return nil
 		}
 		k.feed(p)
+		if err := k.bounded(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -190,6 +199,7 @@ func (k *cutting) stop() {
 		for _, s := range k.audio.held {
 			k.audio.await = 0
 			k.audio.put(s)
+			k.waiting -= cost(s.packet)
 		}
 		k.audio.held = nil
 	}
@@ -239,6 +249,7 @@ func (k *cutting) feed(p *media.Packet) {
 	}
 	if !k.started {
 		k.early = append(k.early, p)
+		k.waiting += cost(p)
 		if k.canBegin(p) {
 			k.begin()
 		}
@@ -345,6 +356,7 @@ func (k *cutting) hear(p *media.Packet) {
 	s := l.sample(p, broken || changed)
 	k.heard = max(k.heard, s.at)
 	l.held = append(l.held, s)
+	k.waiting += cost(p)
 }
 
 // join makes a lane for a track that comes now. On a row that is there already,

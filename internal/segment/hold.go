@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/media"
 )
 
@@ -13,12 +14,34 @@ import (
 // maxEarly bounds the packets that are held before the first segment.
 const maxEarly = 4096
 
+// packetCost is what a packet takes beside its payload, about.
+const packetCost = 256
+
+func cost(p *media.Packet) int64 { return int64(len(p.Payload)) + packetCost }
+
+// bounded is the error of a publisher who makes us hold too much, by times
+// that stand still or by bytes without end.
+func (k *cutting) bounded() error {
+	held := k.waiting
+	for _, l := range [...]*lane{k.video, k.audio} {
+		if l != nil {
+			held += l.bytes + int64(len(l.pending))*packetCost
+		}
+	}
+	most := k.store.opts.HeldBytes
+	if held <= most {
+		return nil
+	}
+	return fault.New(fault.LimitExceeded,
+		"more than %d bytes came within the time of one part; check the encoder's timestamps and bit rate", most)
+}
+
 // canBegin reports whether enough is known to begin the first segment, after
 // p was added to early: there is a key frame, unless the picture is late, and
 // the targets are fixed or can be.
 func (k *cutting) canBegin(p *media.Packet) bool {
 	k.expect()
-	if len(k.early) >= maxEarly {
+	if len(k.early) >= maxEarly || k.waiting > k.store.opts.HeldBytes/2 {
 		return true
 	}
 	span := p.DTS - k.early[0].DTS
@@ -82,6 +105,9 @@ func (k *cutting) begin() {
 	k.expect()
 	early := k.early
 	k.early = nil
+	for _, p := range early {
+		k.waiting -= cost(p)
+	}
 	start := early[0].PTS
 	picture := -1
 	for i, p := range early {
@@ -229,6 +255,7 @@ func (k *cutting) release() {
 	for n < len(l.held) && k.free(&l.held[n], l.held[n+1:], alone) {
 		s := l.held[n]
 		n++
+		k.waiting -= cost(s.packet)
 		if alone || k.blind {
 			k.lead(&s)
 		}

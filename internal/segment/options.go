@@ -32,6 +32,12 @@ type Options struct {
 	// FallbackBytes bounds what a row keeps in memory of segments the disk
 	// refused; 8 MiB.
 	FallbackBytes int64
+	// HeldBytes bounds what is held of a rendition that is not published yet:
+	// packets before the first segment, sound that waits for the picture, parts
+	// that grow. Time does not bound these, as it is the publisher who makes it. A
+	// publisher who passes the bound is refused; 32 MiB, at most 1 GiB. Parts in
+	// memory of a row are bounded by it, too.
+	HeldBytes int64
 	// Jobs bounds the queue of finished segments that wait for fsync with their
 	// files open; 256. Those that do not fit are queued again later.
 	Jobs int
@@ -48,7 +54,10 @@ const (
 	defaultTrackWait = time.Second
 	defaultMemory    = 2500 * time.Millisecond
 	defaultFallback  = 8 << 20
+	defaultHeld      = 32 << 20
 	defaultJobs      = 256
+
+	mostHeld = 1 << 30 // the length of mdat has 32 bits
 )
 
 func (o Options) withDefaults() Options {
@@ -70,6 +79,10 @@ func (o Options) withDefaults() Options {
 	if o.FallbackBytes <= 0 {
 		o.FallbackBytes = defaultFallback
 	}
+	if o.HeldBytes <= 0 {
+		o.HeldBytes = defaultHeld
+	}
+	o.HeldBytes = min(o.HeldBytes, mostHeld)
 	if o.Jobs <= 0 {
 		o.Jobs = defaultJobs
 	}

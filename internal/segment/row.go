@@ -167,10 +167,8 @@ func (r *row) forget() {
 	opts := &r.shelf.store.opts
 	var kept int64
 	n := 0
-	if len(r.memory) > 0 {
-		for i := range r.live {
-			kept += r.live[i].bytes
-		}
+	for i := range r.live {
+		kept += r.live[i].bytes
 	}
 	for n < len(r.live)-1 {
 		p := &r.live[n]
@@ -178,10 +176,10 @@ func (r *row) forget() {
 			if kept <= opts.FallbackBytes {
 				break
 			}
-			kept -= p.bytes
-		} else if r.end-p.end <= opts.MemoryParts {
+		} else if r.end-p.end <= opts.MemoryParts && kept <= opts.HeldBytes {
 			break
 		}
+		kept -= p.bytes
 		r.shelf.store.counters.memory.Add(-p.bytes)
 		r.live[n] = livePart{}
 		n++
