@@ -32,12 +32,12 @@ type shelf struct {
 	again      time.Time // when the record is tried again
 	observer   Observer
 	renditions map[string]*rendition
-	previous   []string // renditions to be read until one of this broadcast is ready
-	next       uint64   // above every number used or announced
-	disc       uint64   // discontinuity sequence number at the broadcast's beginning
-	marks      []time.Duration
-	wait       chan struct{} // of Renditions
-	events     []Event       // to be told when mu is free
+	previous   []string        // renditions to be read until one of this broadcast is ready
+	next       uint64          // above every number used or announced
+	disc       uint64          // discontinuity sequence number before the first mark
+	marks      []time.Duration // where it grows by one, in order; see fold
+	wait       chan struct{}   // of Renditions
+	events     []Event         // to be told when mu is free
 }
 
 var _ Shelf = (*shelf)(nil)
@@ -178,15 +178,42 @@ func (h *shelf) unlock() {
 // it. A mark of another rendition at about the same time is the same one; mu
 // is held.
 func (h *shelf) mark(at time.Duration, before uint64) uint64 {
+	h.fold()
 	want := before + 1
 	for i, m := range h.marks {
 		if n := h.disc + uint64(i) + 1; n >= want && m-at < sameBreak && at-m < sameBreak { //nolint:gosec // a small index
 			return max(n, h.discontinuity(at))
 		}
 	}
-	h.marks = append(h.marks, at)
-	slices.Sort(h.marks)
+	i, _ := slices.BinarySearch(h.marks, at)
+	h.marks = slices.Insert(h.marks, i, at)
 	return max(want, h.discontinuity(at))
+}
+
+// fold forgets the marks before the oldest segment that is listed of this
+// broadcast: nothing begins there any more, so they only count. mu is held.
+func (h *shelf) fold() {
+	var oldest time.Time
+	for _, r := range *h.rows.Load() {
+		if !r.playable {
+			continue // of an earlier broadcast: it continues above all marks
+		}
+		at := r.endTime
+		if len(r.closed) > 0 {
+			at = r.closed[0].Time
+		} else if r.open != nil {
+			at = r.open.Time
+		}
+		if oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
+	}
+	if oldest.IsZero() {
+		return
+	}
+	n, _ := slices.BinarySearch(h.marks, oldest.Sub(h.broadcast.Start)-sameBreak)
+	h.disc += uint64(n) //nolint:gosec // not negative
+	h.marks = slices.Delete(h.marks, 0, n)
 }
 
 // discontinuity is the number a segment that begins at the stream time
