@@ -113,7 +113,7 @@ func (s Stream) Prefix() string {
 // HLS is the section hls.
 type HLS struct {
 	SegmentDuration time.Duration `key:"segment_duration" min:"1s" max:"30s" doc:"Longest segment, and the distance at which segments are cut when key frames allow it."`
-	PartDuration    time.Duration `key:"part_duration" min:"100ms" max:"1s" doc:"Length of a low-latency part (PART-TARGET); at most half the segment duration."`
+	PartDuration    time.Duration `key:"part_duration" min:"100ms" max:"1s" doc:"Length of a low-latency part, about: PART-TARGET is a whole number of frames near it that segments can be divided by evenly. At most half the segment duration."`
 	LowLatency      bool          `key:"low_latency" doc:"List parts and answer blocking reloads (LL-HLS); false lists whole segments only."`
 	Window          time.Duration `key:"window" min:"3s" max:"1h" doc:"How much of the past a live playlist lists; at least three segments."`
 }

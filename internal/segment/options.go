@@ -12,8 +12,9 @@ type Options struct {
 	Dir string
 	// SegmentDuration is the longest segment where key frames allow it; 4 s.
 	SegmentDuration time.Duration
-	// PartDuration is what PART-TARGET is made from: the longest whole number of
-	// frames that is not longer; 250 ms.
+	// PartDuration is what PART-TARGET is made from: a whole number of frames near
+	// it, up to a quarter longer, that segments can be divided by evenly, so that
+	// no splinter of a part is left at their end; 250 ms.
 	PartDuration time.Duration
 	// Window is how much of the past a row lists, at least MinSegments segments;
 	// 30 s and 6.
