@@ -124,6 +124,9 @@ func (s *shelf) openPair(a *address) (contents []*segment.Content, err error) {
 			contents = append(contents, c)
 			continue
 		}
+		if beganLater(x, other, a.number) {
+			continue
+		}
 		closeAll(contents)
 		return nil, err
 	}
@@ -131,6 +134,14 @@ func (s *shelf) openPair(a *address) (contents []*segment.Content, err error) {
 		return nil, notPlayable()
 	}
 	return contents, nil
+}
+
+// beganLater reports that x, which cannot open segment n any more, never had
+// it: the other row lists it still, and the rows keep what they do not list for
+// as long again.
+func beganLater(x, other *segment.Index, n uint64) bool {
+	first, ok := firstNumber(x)
+	return ok && n < first && byNumber(other, n) != nil
 }
 
 // without reports whether segment n is the other row's alone.

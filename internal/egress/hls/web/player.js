@@ -137,7 +137,7 @@
     hls = new Hls({
       lowLatencyMode: true,
       backBufferLength: 30,
-      maxLiveSyncPlaybackRate: 1.1,
+      maxLiveSyncPlaybackRate: 1, // see pace
       playlistLoadPolicy: { default: patient },
     });
     mend(hls);
@@ -200,6 +200,18 @@
       note("jump", (stands ? "stood still at " : "was behind at ") + video.currentTime.toFixed(2));
       video.currentTime = hls.liveSyncPosition;
     }
+  }
+
+  // pace plays a little faster while the player is behind where it should be.
+  // hls.js does that only with more than a second in its buffer, which at low
+  // latency it never has; but parts last a quarter of a second, so half of one
+  // is enough.
+  function pace() {
+    if (!hls || video.paused || !Number.isFinite(hls.latency) || !hls.targetLatency) return;
+    const behind = hls.latency - hls.targetLatency;
+    const faster = video.playbackRate > 1 ? behind > 0.03 : behind > 0.15;
+    const rate = faster && klive.state === "live" && klive.buffer > 0.5 ? (behind > 0.5 ? 1.1 : 1.05) : 1;
+    if (video.playbackRate !== rate) video.playbackRate = rate;
   }
 
   let mediaErrors = 0;
@@ -295,6 +307,6 @@
   });
   $("quality").addEventListener("change", (e) => { if (hls) hls.nextLevel = Number(e.target.value); });
 
-  setInterval(() => { figures(); follow(); }, 250);
+  setInterval(() => { figures(); follow(); pace(); }, 250);
   look();
 })();
