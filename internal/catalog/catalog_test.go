@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -176,6 +177,10 @@ func TestCreateRefuses(t *testing.T) {
 		"short token":       {stream.Entry{ID: "studio"}, "abc", fault.InvalidField},
 		"token with blanks": {stream.Entry{ID: "studio"}, "abc defgh", fault.InvalidField},
 		"partner":           {stream.Entry{ID: "studio", Partner: -1}, "", fault.InvalidField},
+		"label, strange":    {stream.Entry{ID: "studio", Labels: map[string]string{"a b": "x"}}, "", fault.InvalidField},
+		"label, long key":   {stream.Entry{ID: "studio", Labels: map[string]string{strings.Repeat("k", 129): "x"}}, "", fault.InvalidField},
+		"label, long value": {stream.Entry{ID: "studio", Labels: map[string]string{"k": strings.Repeat("x", 129)}}, "", fault.InvalidField},
+		"long name":         {stream.Entry{ID: "studio", DisplayName: strings.Repeat("x", 257)}, "", fault.InvalidField},
 		"label without key": {stream.Entry{ID: "studio", Labels: map[string]string{"": "x"}}, "", fault.InvalidField},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,18 +14,22 @@ import (
 	"github.com/klive-media/klive/internal/stream"
 )
 
-// Bounds of what a stream made through the API may hold.
+// Bounds of what a stream made through the API may hold, in bytes. The
+// contract in api/proto says the same.
 const (
 	minToken       = 8
 	maxToken       = 128
 	maxDisplayName = 256
 	maxLabels      = 64
-	maxLabel       = 128
+	maxLabel       = 128 // of a key, and of a value
 	maxRetries     = 8
 )
 
 // tokenPattern keeps tokens to what stands in every address unescaped.
 var tokenPattern = regexp.MustCompile(`^[0-9A-Za-z._~-]+$`)
+
+// labelKey keeps keys to what a filter can name without quotes.
+var labelKey = regexp.MustCompile(`^[0-9A-Za-z_.:/*+@-]+$`)
 
 // Create implements stream.Entries.
 func (c *Catalog) Create(ctx context.Context, e stream.Entry, token string) (stream.Entry, string, error) {
@@ -166,13 +170,16 @@ func checkEntry(e stream.Entry) error {
 	case len(e.DisplayName) > maxDisplayName:
 		return invalid("display_name", "a display name has at most %d bytes", maxDisplayName)
 	case e.Partner < 0:
-		return invalid("partner", "a partner is a positive number, or 0 for none")
+		return invalid("partner_id", "a partner is a positive number, or 0 for none")
 	case len(e.Labels) > maxLabels:
 		return invalid("labels", "a stream has at most %d labels", maxLabels)
 	}
 	for k, v := range e.Labels {
-		if k == "" || len(k) > maxLabel || len(v) > maxLabel {
-			return invalid("labels", "a label's key has 1 to %d bytes and its value at most as many", maxLabel)
+		if len(k) > maxLabel || !labelKey.MatchString(k) {
+			return invalid("labels", "a label's key has 1 to %d letters, digits or characters of _-.:/*+@", maxLabel)
+		}
+		if len(v) > maxLabel {
+			return invalid("labels", "a label's value has at most %d bytes", maxLabel)
 		}
 	}
 	return nil

@@ -3,9 +3,7 @@ package control
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -102,9 +100,6 @@ func (s *streamService) CreateStream(ctx context.Context, r *klivev1.CreateStrea
 	if entry.ID == "" {
 		return nil, fault.New(fault.InvalidField, "stream_id is missing; choose the id of the new stream").With("field", "stream_id")
 	}
-	if err := checkEntry(&entry); err != nil {
-		return nil, err
-	}
 	made, token, err := s.entries.Create(ctx, entry, r.GetToken())
 	if err != nil {
 		return nil, err
@@ -138,9 +133,6 @@ func (s *streamService) UpdateStream(ctx context.Context, r *klivev1.UpdateStrea
 	}
 	for _, field := range set {
 		field(&entry, wish)
-	}
-	if err := checkEntry(&entry); err != nil {
-		return nil, err
 	}
 	if _, err := s.entries.Update(ctx, entry, revision); err != nil {
 		return nil, err
@@ -245,38 +237,4 @@ func (s *streamService) GetPublishAddresses(ctx context.Context, r *klivev1.GetP
 		}
 	}
 	return out, nil
-}
-
-// The bounds of what a caller may write into an entry.
-const (
-	maxDisplayName = 200 // characters
-	maxLabels      = 64
-	maxLabelKey    = 63  // bytes
-	maxLabelValue  = 255 // bytes
-)
-
-// checkEntry holds the fields a caller wrote to their bounds. Whether the id
-// is a good one is the authority's business.
-func checkEntry(e *stream.Entry) error {
-	bad := func(field, format string, args ...any) error {
-		return fault.New(fault.InvalidField, format, args...).With("field", field)
-	}
-	if utf8.RuneCountInString(e.DisplayName) > maxDisplayName {
-		return bad("stream.display_name", "display_name is longer than %d characters", maxDisplayName)
-	}
-	if e.Partner < 0 {
-		return bad("stream.partner_id", "partner_id is negative; set a partner's number, or 0 for none")
-	}
-	if len(e.Labels) > maxLabels {
-		return bad("stream.labels", "there are more than %d labels", maxLabels)
-	}
-	for key, value := range e.Labels {
-		if key == "" || len(key) > maxLabelKey || strings.ContainsFunc(key, func(r rune) bool { return r > 0x7f || !isWord(byte(r)) }) {
-			return bad("stream.labels", "the label key %q must be 1 to %d letters, digits or one of _-.:/*+@", shorten(key), maxLabelKey)
-		}
-		if len(value) > maxLabelValue {
-			return bad("stream.labels", "the value of the label %s is longer than %d bytes", key, maxLabelValue)
-		}
-	}
-	return nil
 }

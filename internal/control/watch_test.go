@@ -256,10 +256,12 @@ func TestSlowWatcherGetsTheNewestOnly(t *testing.T) {
 				require.NoError(t, err)
 			}
 			time.Sleep(refreshPause)
+			synctest.Wait() // the board has seen them all before they go
 			for i := range maxGone {
 				require.NoError(t, catalog{h}.Delete(t.Context(), fmt.Sprintf("x%d-%d", round, i), 0))
 			}
 			time.Sleep(refreshPause)
+			synctest.Wait()
 		}
 		time.Sleep(refreshPause)
 		synctest.Wait()

@@ -41,7 +41,9 @@ const (
 	EventType_EVENT_TYPE_TOKEN_ROTATED EventType = 4
 	// Publishing addresses, token included, were shown to an administrator.
 	EventType_EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN EventType = 5
-	// A publisher was refused; the reason says why.
+	// A publisher was refused; the reason says why. At most one in ten seconds
+	// for an address, reason and stream: the attribute `count` says how many it
+	// stands for. `stream` is empty when the address could not be read.
 	EventType_EVENT_TYPE_PUBLISH_REFUSED EventType = 6
 	// A publisher was let in.
 	EventType_EVENT_TYPE_SESSION_STARTED EventType = 7
@@ -163,7 +165,7 @@ type Event struct {
 	Stream string `protobuf:"bytes,4,opt,name=stream,proto3" json:"stream,omitempty"`
 	// The session: `streams/{stream}/sessions/{session}`; may be empty.
 	Session string `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
-	// Why, one of the documented reasons; may be empty.
+	// Why, one of the reasons of docs/reasons.md; may be empty.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The event in a sentence; may be empty.
 	Message string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`

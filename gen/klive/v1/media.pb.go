@@ -382,7 +382,8 @@ type Rendition struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The tracks the rendition holds.
 	Tracks []*Track `protobuf:"bytes,2,rep,name=tracks,proto3" json:"tracks,omitempty"`
-	// Whether a viewer can play it now.
+	// Whether a viewer can play it live now; false from the end of the broadcast
+	// on, though its playlist is served for a while yet.
 	Playable bool `protobuf:"varint,3,opt,name=playable,proto3" json:"playable,omitempty"`
 	// The session that feeds it: `streams/{stream}/sessions/{session}`; empty
 	// when none does now.

@@ -27,8 +27,8 @@ var File_klive_v1_openapi_proto protoreflect.FileDescriptor
 
 const file_klive_v1_openapi_proto_rawDesc = "" +
 	"\n" +
-	"\x16klive/v1/openapi.proto\x12\bklive.v1\x1a.protoc-gen-openapiv2/options/annotations.protoB\xc0\x04\x92A\x89\x04\x12\xee\x02\n" +
-	"\x05kLive\x12\xa3\x02Controls and watches a kLive server. The same API is served over gRPC as package klive.v1. Errors carry google.rpc.ErrorInfo with the domain klive.media and a documented reason. Watches answer with newline-delimited JSON, or with Server-Sent Events when the client accepts text/event-stream.*;\n" +
+	"\x16klive/v1/openapi.proto\x12\bklive.v1\x1a.protoc-gen-openapiv2/options/annotations.protoB\xc8\x04\x92A\x91\x04\x12\xf6\x02\n" +
+	"\x05kLive\x12\xab\x02Controls and watches a kLive server. The same API is served over gRPC as package klive.v1. Errors carry google.rpc.ErrorInfo with the domain klive.media and a reason of docs/reasons.md. Watches answer with newline-delimited JSON, or with Server-Sent Events when the client accepts text/event-stream.*;\n" +
 	"\rAGPL-3.0-only\x12*https://www.gnu.org/licenses/agpl-3.0.html2\x02v1*\x02\x01\x022\x10application/json:\x10application/jsonZ`\n" +
 	"^\n" +
 	"\x06bearer\x12T\b\x02\x12?Bearer TOKEN, with a token of auth.tokens in the configuration.\x1a\rAuthorization \x02b\f\n" +

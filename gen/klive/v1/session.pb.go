@@ -102,7 +102,7 @@ type Session struct {
 	ServerIndex int32 `protobuf:"varint,7,opt,name=server_index,json=serverIndex,proto3" json:"server_index,omitempty"`
 	// Where the session stands.
 	State BroadcastState `protobuf:"varint,8,opt,name=state,proto3,enum=klive.v1.BroadcastState" json:"state,omitempty"`
-	// Why the session ended, one of the documented reasons, for example
+	// Why the session ended, one of the reasons of docs/reasons.md, for example
 	// SUPERSEDED; empty while it lives or when the publisher ended it.
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The reason in a sentence.

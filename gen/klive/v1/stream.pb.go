@@ -92,11 +92,12 @@ type Stream struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The id of the stream, the last part of its name.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// A name for people; at most 200 characters.
+	// A name for people; at most 256 bytes of UTF-8.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The Kaltura partner the stream belongs to; 0: none.
 	PartnerId int32 `protobuf:"varint,4,opt,name=partner_id,json=partnerId,proto3" json:"partner_id,omitempty"`
-	// Free labels: at most 64, keys up to 63 and values up to 255 characters.
+	// Free labels: at most 64. A key has 1 to 128 letters, digits or characters
+	// of `_-.:/*+@`, a value at most 128 bytes of UTF-8.
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The furthest state of the stream's sessions.
 	State BroadcastState `protobuf:"varint,6,opt,name=state,proto3,enum=klive.v1.BroadcastState" json:"state,omitempty"`
