@@ -2,12 +2,26 @@ package fault
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "write the generated page instead of comparing it")
+
+func TestReference(t *testing.T) {
+	const page = "../../docs/reasons.md"
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(Reference()), 0o644)) //nolint:gosec // a page of the repository, for everybody
+	}
+	got, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Equal(t, Reference(), string(got), "docs/reasons.md is not up to date: run go generate ./internal/fault")
+}
 
 func TestEveryReasonHasARow(t *testing.T) {
 	word := regexp.MustCompile(`^[A-Z][A-Z_]+$`)

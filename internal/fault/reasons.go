@@ -1,9 +1,13 @@
 package fault
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
+
+//go:generate go test -run TestReference -count=1 . -update
 
 // Reason is a stable upper-case word that programs may compare. Reasons are
 // never renamed; the table below generates their documentation.
@@ -133,3 +137,29 @@ func (r Reason) Doc() string { return table[r].Doc }
 
 // Reasons lists every reason in alphabetical order.
 func Reasons() []Reason { return slices.Sorted(maps.Keys(table)) }
+
+// Reference is the page docs/reasons.md, in Markdown.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(`# Reasons
+
+Every refusal and every end carries a reason: in ` + "`google.rpc.ErrorInfo`" + ` of the control API (domain ` + "`klive.media`" + `), in
+sessions and events, in metrics, and in the server's log. Programs compare the reason, people read the sentence beside
+it. Reasons are never renamed; new ones may come.
+
+The class is the gRPC code that a call gets; the ends of sessions and broadcasts that are no errors have none.
+
+This page is generated from ` + "`internal/fault`" + `: run ` + "`go generate ./internal/fault`" + `.
+
+| reason | class | it means |
+|---|---|---|
+`)
+	for _, r := range Reasons() {
+		class := ""
+		if code := r.Code(); code != Unknown {
+			class = "`" + strings.ToUpper(strings.ReplaceAll(code.String(), " ", "_")) + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r, class, strings.NewReplacer("<", "&lt;", "|", "\\|").Replace(r.Doc()))
+	}
+	return b.String()
+}
