@@ -13,6 +13,9 @@ MAKEFLAGS += --no-print-directory
 # Go is found in the place where its tarball is unpacked even when PATH was not changed.
 export PATH := $(PATH):/usr/local/go/bin
 
+# No commit is stamped into what is built: git refuses a checkout that another user owns, and the build would fail with it.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 PLAYER := internal/egress/hls/web/dist/hls.min.js
@@ -65,8 +68,8 @@ fuzz: setup-test web ## Run every fuzz target for FUZZTIME (default 20s)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: lint
-lint: setup-go web $(GOLANGCI) npm $(PROTOS) ## Check the style of the Go code and of the API contract
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+lint: setup-ci web $(GOLANGCI) npm $(PROTOS) ## Check the style of the Go code and of the API contract
+	@files=$$(git ls-files '*.go'); unformatted=$$(gofmt -l $$files); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt would change:\n%s\n' "$$unformatted"; exit 1; fi
 	$(GOLANGCI) run
 	@scripts/buf lint
@@ -77,7 +80,7 @@ generate: setup-go npm $(PROTOS) ## Make gen/ from api/proto
 	@scripts/generate
 
 .PHONY: drift
-drift: generate ## Fail when gen/, go.mod or go.sum differ from what their sources give
+drift: setup-ci generate ## Fail when gen/, go.mod or go.sum differ from what their sources give
 	@scripts/drift
 
 .PHONY: web
@@ -95,6 +98,10 @@ clean: ## Remove everything that was built or fetched, except the linter
 .PHONY: setup-go
 setup-go: ## Check that Go is here and new enough
 	@scripts/setup go
+
+.PHONY: setup-ci
+setup-ci: setup-go ## Install what the checks of style and drift need
+	@scripts/setup ci
 
 .PHONY: setup-run
 setup-run: setup-go ## Install what the server needs
