@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -135,6 +136,54 @@ func BenchmarkWakeLatency(b *testing.B) {
 			b.ReportMetric(float64(median[len(median)/2].Microseconds()), "µs-median")
 			b.ReportMetric(float64(last[len(last)*99/100].Microseconds()), "µs-last-p99")
 			l.Close()
+			wg.Wait()
+		})
+	}
+}
+
+// BenchmarkLapping appends in bursts of 10 to a log that is filled to its
+// bounds, with readers of which one in ten is stuck most of the time and is
+// lapped whenever it looks again. "laps/op" shows that they were.
+func BenchmarkLapping(b *testing.B) {
+	for _, n := range readerCounts[1:] {
+		b.Run(fmt.Sprintf("readers=%d", n), func(b *testing.B) {
+			l := NewLog(Bounds{Time: time.Second}, weighItem)
+			i := 0
+			add := func() {
+				l.Append(&item{n: i, bytes: 100, at: time.Duration(i) * 10 * time.Millisecond}, i%10 == 0)
+				i++
+			}
+			for range 200 {
+				add()
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			var wg sync.WaitGroup
+			for r := range n {
+				c, stuck := l.Subscribe(LiveEdge), r%10 == 0
+				wg.Go(func() {
+					pace := time.NewTicker(20 * time.Millisecond)
+					defer pace.Stop()
+					for {
+						if _, err := c.Next(ctx); err != nil && !errors.Is(err, ErrLapped) {
+							return
+						}
+						if stuck {
+							<-pace.C
+						}
+					}
+				})
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for k := range b.N {
+				add()
+				if k%10 == 9 {
+					runtime.Gosched() // others share these two cores
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(l.Stats().Laps)/float64(b.N), "laps/op")
+			cancel()
 			wg.Wait()
 		})
 	}
