@@ -27,6 +27,8 @@ func endUnrecorded(l *live) (inTheWay string) {
 	require.NoError(l.t, os.Remove(inTheWay))
 	require.NoError(l.t, os.MkdirAll(filepath.Join(inTheWay, "x"), 0o750))
 	l.c.End()
+	l.shelf.mu.Lock()
+	defer l.shelf.mu.Unlock()
 	require.True(l.t, l.shelf.unrecorded)
 	return inTheWay
 }

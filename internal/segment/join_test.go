@@ -25,11 +25,19 @@ func requireWhole(t *testing.T, h Shelf, x *Index) {
 	}
 }
 
-// lateTrack is a source whose picture or sound comes so much later.
-func lateTrack(kind media.Kind, late time.Duration) *source {
+// lateTrack is a source whose picture or sound comes so much later, with this
+// flag in its first packet.
+func lateTrack(kind media.Kind, late time.Duration, flag media.Flags) *source {
 	s := script{fps: 30, gop: 2 * time.Second, length: 24 * time.Second, rate: 48000}
 	v, a := videoTrack(1), audioTrack(1, s.rate)
-	s.edit = func(p *media.Packet) bool { return p.Track.Kind != kind || p.DTS >= late }
+	s.edit = func(p *media.Packet) bool {
+		if p.Track.Kind != kind || p.DTS < late {
+			return p.Track.Kind != kind
+		}
+		p.Flags |= flag
+		flag = 0
+		return true
+	}
 	src := newSource(a)
 	if kind == media.Audio {
 		src = newSource(v)
@@ -41,7 +49,10 @@ func lateTrack(kind media.Kind, late time.Duration) *source {
 
 func TestTrackThatJoinsOnAnOlderRowLeavesNoHole(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		for _, late := range []media.Kind{media.Video, media.Audio} {
+		for _, late := range []struct {
+			kind media.Kind
+			flag media.Flags
+		}{{media.Video, 0}, {media.Audio, 0}, {media.Video, media.Discontinuity}, {media.Audio, media.Discontinuity}} {
 			dir := t.TempDir()
 			st := openStore(t, Options{Dir: dir, Window: time.Hour})
 			w := watch(t, st)
@@ -52,7 +63,7 @@ func TestTrackThatJoinsOnAnOlderRowLeavesNoHole(t *testing.T) {
 			}
 			c, err := st.Begin(shelfOne, Broadcast{ID: "b2", Start: time.Unix(1_700_000_020, 0)}, w.observe)
 			require.NoError(t, err)
-			require.NoError(t, c.Run(t.Context(), renditionOne(lateTrack(late, 14*time.Second))))
+			require.NoError(t, c.Run(t.Context(), renditionOne(lateTrack(late.kind, 14*time.Second, late.flag))))
 			st.drain()
 			h := st.shelf(shelfOne)
 			v, a := h.Index(videoRow), h.Index(audioRow)
