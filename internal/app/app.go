@@ -155,6 +155,9 @@ func (s *Server) openShelves(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the segment store: %w", err)
 	}
+	for _, err := range s.shelves.Damage() {
+		s.log.Warn("segments on disk could not be read and are left out", "error", err)
+	}
 	return nil
 }
 
