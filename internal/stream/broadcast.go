@@ -162,7 +162,11 @@ func (r *Registry) cut(b *broadcast, rd *rendition) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if rd.session != nil {
-			rd.session.dismiss(fault.New(fault.InternalError, "the server cannot cut this stream; please reconnect").Because(err))
+			cause := fault.New(fault.InternalError, "the server cannot cut this stream; please reconnect").Because(err)
+			if fault.ReasonOf(err) == fault.LimitExceeded { // the publisher's own doing
+				cause = fault.From(err)
+			}
+			rd.session.dismiss(cause)
 		}
 		b.renditions = slices.DeleteFunc(b.renditions, func(o *rendition) bool { return o == rd })
 		b.restored = max(b.restored, rd.written()) // time goes on from here
