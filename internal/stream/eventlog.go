@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,6 +92,13 @@ func (e *Event) attrs() []slog.Attr {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}
+	}
+	if len(e.Facts) > 0 {
+		facts := make([]any, 0, len(e.Facts))
+		for _, key := range slices.Sorted(maps.Keys(e.Facts)) {
+			facts = append(facts, slog.String(key, e.Facts[key]))
+		}
+		attrs = append(attrs, slog.Group("facts", facts...))
 	}
 	return attrs
 }
