@@ -82,6 +82,7 @@ var roles = map[string]func(args []string) error{
 	"publisher": publisherRole,
 	"sink":      sinkRole,
 	"door":      doorRole,
+	"nethttp":   nethttpRole,
 }
 
 func run() (err error) {

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -54,7 +57,16 @@ func playlistRequests(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer stop()
-	var plain, zipped, static []float64
+	floor, err := b.startChild("nethttp", text)
+	if err != nil {
+		return err
+	}
+	defer floor.end()
+	var bare string
+	if err := floor.answer(ctx, &bare); err != nil {
+		return err
+	}
+	var plain, zipped, static, least []float64
 	for range 3 {
 		for _, m := range []struct {
 			list    *[]float64
@@ -62,7 +74,8 @@ func playlistRequests(ctx context.Context, b *bench) error {
 			gzip    bool
 			pids    func() []int
 			idle    float64
-		}{{&zipped, video, true, pids, idle}, {&plain, video, false, pids, idle}, {&static, peer.address + "/index.m3u8", false, peer.pids, 0}} {
+		}{{&zipped, video, true, pids, idle}, {&plain, video, false, pids, idle}, {&static, peer.address + "/index.m3u8", false, peer.pids, 0},
+			{&least, bare, false, func() []int { return []int{floor.PID()} }, 0}} {
 			each, err := perAnswer(ctx, length, m.address, m.gzip, m.pids, m.idle)
 			if err != nil {
 				return err
@@ -73,6 +86,7 @@ func playlistRequests(ctx context.Context, b *bench) error {
 	b.report.bar("playlist", "CPU of a request, gzip accepted", median(zipped), 25, " µs", spread(zipped, " µs"))
 	b.report.bar("playlist", "CPU of a request, not compressed", median(plain), 25, " µs", spread(plain, " µs"))
 	b.report.figure("playlist", fmt.Sprintf("nginx serves the same %d bytes from a file", len(text)), "%s", spread(static, " µs"))
+	b.report.figure("playlist", "a Go net/http server that only writes these bytes", "%s", spread(least, " µs"))
 	b.report.figure("playlist", "klive, gzip accepted / nginx", "%.2f ×", median(zipped)/median(static))
 	b.report.note("Microseconds of CPU depend on what else the machine does: when it was quiet, nginx took 14 µs for a playlist from a file. The ratio to nginx in the same run says more than the bar of 25 µs.")
 	return nil
@@ -80,6 +94,38 @@ func playlistRequests(ctx context.Context, b *bench) error {
 
 // playlistClients are enough to keep a server busy: one that falls asleep between requests pays for waking up.
 const playlistClients = 16
+
+// nethttpRole serves constant bytes with Go's HTTP server: what no server built on it can go below.
+func nethttpRole(args []string) error {
+	if len(args) != 1 {
+		return errors.New("the task is missing")
+	}
+	var text string
+	if err := json.Unmarshal([]byte(args[0]), &text); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode("http://" + l.Addr().String() + "/"); err != nil {
+		return err
+	}
+	body, length := []byte(text), strconv.Itoa(len(text))
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
+		w.Header().Set("Content-Length", length)
+		_, _ = w.Write(body) // the client may be gone
+	})}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		server.Close()
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
 
 // perAnswer is the CPU of one answer in microseconds, with clients that ask as fast as they are answered; idle is
 // what the process uses without them, in cores.
