@@ -44,6 +44,7 @@ demo: setup-demo build ## Run the server and publish a generated live picture to
 .PHONY: test
 test: setup-test web ## Run every test of the Go packages, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(PKG)
+	go test -run GoRTMP ./internal/rtmp
 
 ## For developers
 
