@@ -30,7 +30,7 @@ func delivery(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	if err := wait(ctx, pick(b, 40*time.Second, 25*time.Second)); err != nil {
+	if err := wait(ctx, pick(b, 40*time.Second, 18*time.Second)); err != nil {
 		return err
 	}
 	// The publisher goes; within the reconnect window the playlist stands still, and so do its segments.
@@ -52,7 +52,7 @@ func delivery(ctx context.Context, b *bench) error {
 		copies = append(copies, fmt.Sprintf("%s/%d.m4s", peer.address, i))
 	}
 	pids := func() []int { return []int{s.PID()} }
-	length := pick(b, 8*time.Second, 4*time.Second)
+	length := pick(b, 6*time.Second, 3*time.Second)
 	var ours, theirs, small []float64
 	for range pick(b, 4, 2) {
 		for _, m := range []struct {

@@ -43,7 +43,7 @@ func playlistRequests(ctx context.Context, b *bench) error {
 		return err
 	}
 	pids := func() []int { return []int{s.PID()} }
-	length := pick(b, 10*time.Second, 4*time.Second)
+	length := pick(b, 6*time.Second, 3*time.Second)
 	idle, err := window(ctx, length, pids)
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ func blockingReloads(ctx context.Context, b *bench) error {
 		return err
 	}
 	pids := func() []int { return []int{s.PID()} }
-	length := pick(b, 40*time.Second, 12*time.Second)
+	length := pick(b, 40*time.Second, 10*time.Second)
 	idle, err := window(ctx, length/2, pids)
 	if err != nil {
 		return err
