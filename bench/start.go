@@ -87,7 +87,7 @@ func firstPart(ctx context.Context, s *harness.Server, clip *encoder.Clip, id st
 	go func() { played <- c.Play(playing, clip, time.Now(), 0, nil) }()
 	defer func() {
 		stop()
-		_ = <-played // its error is that the stream was cut off
+		<-played //nolint:errcheck // that the stream was cut off
 		c.Close()
 	}()
 	master := s.Play("/live/" + id + "/index.m3u8")

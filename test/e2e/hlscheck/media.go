@@ -11,7 +11,6 @@ import (
 type parser struct {
 	p         *Playlist
 	next      Segment // tags that wait for their URI
-	open      bool    // next holds something
 	discs     uint64  // EXT-X-DISCONTINUITY seen
 	firstSeen bool    // a segment or part was seen
 	inherits  string  // the EXT-X-MAP in force

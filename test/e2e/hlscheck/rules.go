@@ -2,6 +2,7 @@ package hlscheck
 
 import (
 	"fmt"
+	"path"
 	"time"
 )
 
@@ -185,8 +186,15 @@ func checkRemoval(p *Playlist, f *Findings) {
 	if sum < 3*p.TargetDuration && !p.Ended {
 		f.add("segments were removed and %v are left, less than three target durations", sum)
 	}
+	if len(p.Segments) == 0 {
+		return
+	}
 	// Section 4.4.4.9: parts stay listed for three target durations from the end.
 	var back time.Duration
+	newest := p.Segments[len(p.Segments)-1].URI
+	if p.Open != nil && len(p.Open.Parts) > 0 {
+		newest = p.Open.Parts[0].URI
+	}
 	if p.Open != nil {
 		for _, part := range p.Open.Parts {
 			back += part.Duration
@@ -194,6 +202,9 @@ func checkRemoval(p *Playlist, f *Findings) {
 	}
 	for i := len(p.Segments) - 1; i >= 0 && p.PartTarget > 0; i-- {
 		s := p.Segments[i]
+		if path.Dir(s.URI) != path.Dir(newest) {
+			break // of an earlier run of the server, which no longer knows its parts
+		}
 		if back+s.Duration <= 3*p.TargetDuration && len(s.Parts) == 0 && !s.Gap {
 			f.add("segment %d lists no parts though it is less than three target durations from the end", s.Number)
 		}
