@@ -74,6 +74,9 @@ func (o *onlooker) step(ctx context.Context) error {
 		o.reloads++
 		hlscheck.CheckNext(before, p, &o.across)
 	}
+	if err != nil {
+		o.follower.Interrupted()
+	}
 	return err
 }
 

@@ -35,7 +35,7 @@ streams:
 `
 
 // length is how long something is watched: shorter in the set that CI runs.
-func length(long, short time.Duration) time.Duration {
+func length[T any](long, short T) T {
 	if testing.Short() {
 		return short
 	}

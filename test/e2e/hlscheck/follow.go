@@ -274,6 +274,7 @@ type gathering struct {
 	bytes.Buffer
 	next   int
 	broken bool // a part was not seen: we joined in the middle
+	cut    bool // the server was restarted since: parts that it made last were perhaps never seen
 }
 
 // gather keeps the bytes of a segment's parts until the segment is compared.
@@ -295,10 +296,20 @@ func (f *Follower) checkWhole(s Segment, body []byte) bool {
 		return true
 	}
 	delete(f.whole, s.Number)
+	if g.cut && bytes.HasPrefix(body, g.Bytes()) {
+		return false
+	}
 	if !g.broken && !bytes.Equal(g.Bytes(), body) {
 		f.Findings.add("segment %d (%d bytes) is not its parts one after the other (%d bytes)", s.Number, len(body), g.Len())
 	}
 	return false
+}
+
+// Interrupted tells that the server went away: what its open segments hold at their end may never have been listed.
+func (f *Follower) Interrupted() {
+	for _, g := range f.whole {
+		g.cut = true
+	}
 }
 
 // checkDecode checks that decode times are contiguous where there is no discontinuity.
