@@ -267,9 +267,11 @@ func (r *row) trim() {
 		return
 	}
 	// The array is full: a new one, in which only recent segments have parts.
+	// Playlists list parts for three target durations; whoever read one has as
+	// long again to fetch them.
 	next := make([]Segment, len(r.closed), 2*len(r.closed)+2*opts.MinSegments)
 	copy(next, r.closed)
-	recent := 3 * r.shelf.targets.Segment
+	recent := 6 * r.shelf.targets.Segment
 	for i := len(next) - 1; i >= 0; i-- {
 		if recent -= next[i].Duration; recent < 0 {
 			next[i].Parts = nil
