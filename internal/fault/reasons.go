@@ -34,6 +34,15 @@ const (
 	ProtocolError      Reason = "PROTOCOL_ERROR"
 	LimitExceeded      Reason = "LIMIT_EXCEEDED"
 
+	// Publishing behind a backend.
+	BackendUnavailable Reason = "BACKEND_UNAVAILABLE"
+	BackendRefused     Reason = "BACKEND_REFUSED"
+	QuotaExceeded      Reason = "QUOTA_EXCEEDED"
+	PartnerBlocked     Reason = "PARTNER_BLOCKED"
+	OnAirElsewhere     Reason = "ON_AIR_ELSEWHERE"
+	NodeNotRegistered  Reason = "NODE_NOT_REGISTERED"
+	NotInProfile       Reason = "INGEST_NOT_IN_PROFILE"
+
 	// Ends of a session that was on air.
 	Unpublished       Reason = "UNPUBLISHED"
 	ConnectionLost    Reason = "CONNECTION_LOST"
@@ -49,6 +58,13 @@ const (
 	TooManyViewers Reason = "TOO_MANY_VIEWERS"
 	NotPlayable    Reason = "NOT_PLAYABLE"
 	ReaderTooSlow  Reason = "READER_TOO_SLOW"
+	PreviewOnly    Reason = "PREVIEW_ONLY"
+
+	// Recording.
+	RecordingNotFound Reason = "RECORDING_NOT_FOUND"
+	NotRecording      Reason = "NOT_RECORDING"
+	NothingToDeliver  Reason = "NOTHING_TO_DELIVER"
+	BridgeOff         Reason = "BRIDGE_OFF"
 
 	// Control.
 	AlreadyExistsReason Reason = "ALREADY_EXISTS"
@@ -93,6 +109,14 @@ var table = map[Reason]Row{
 	ProtocolError:      {InvalidArgument, "The peer broke the protocol."},
 	LimitExceeded:      {ResourceExhausted, "The peer passed a limit of the server; the message names it."},
 
+	BackendUnavailable: {Unavailable, "The backend that decides about publishers does not answer; a new broadcast has to wait for it."},
+	BackendRefused:     {FailedPrecondition, "The backend refused; the message says what it said."},
+	QuotaExceeded:      {ResourceExhausted, "The account has as many live streams on air as it may."},
+	PartnerBlocked:     {PermissionDenied, "The account of the stream is blocked."},
+	OnAirElsewhere:     {AlreadyExists, "The entry is on air at another server of another environment."},
+	NodeNotRegistered:  {FailedPrecondition, "The backend does not know this server under its host name, or it is disabled there."},
+	NotInProfile:       {InvalidArgument, "The entry's conversion profile has no ingest with this index."},
+
 	Unpublished:       {Unknown, "The publisher ended the publication in good order."},
 	ConnectionLost:    {Unavailable, "The connection broke without a goodbye."},
 	Superseded:        {Aborted, "The publisher was silent and a newcomer with a valid token took its place."},
@@ -106,6 +130,12 @@ var table = map[Reason]Row{
 	TooManyViewers: {ResourceExhausted, "The server serves as many viewers as it is allowed to."},
 	NotPlayable:    {NotFound, "The stream has nothing to play now."},
 	ReaderTooSlow:  {ResourceExhausted, "The reader could not keep up and was disconnected."},
+	PreviewOnly:    {PermissionDenied, "The stream is in preview: it is shown to callers with a viewer or admin credential only."},
+
+	RecordingNotFound: {NotFound, "No recording with this id is known."},
+	NotRecording:      {FailedPrecondition, "Nothing is being recorded of the stream now."},
+	NothingToDeliver:  {FailedPrecondition, "No piece of the recording waits to be delivered again."},
+	BridgeOff:         {FailedPrecondition, "No Kaltura backend is configured."},
 
 	AlreadyExistsReason: {AlreadyExists, "A resource with this name exists."},
 	InvalidField:        {InvalidArgument, "A field of the request is wrong; metadata names it."},

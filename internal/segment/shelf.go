@@ -30,7 +30,13 @@ type Broadcast struct {
 	Start time.Time // wall clock of stream time 0
 	// SegmentDuration is this broadcast's own; 0 is the store's.
 	SegmentDuration time.Duration
+	// Note is kept with the broadcast and given back by Interrupted; at most
+	// MaxNote bytes.
+	Note []byte
 }
+
+// MaxNote bounds Broadcast.Note.
+const MaxNote = 16 << 10
 
 // Interrupted is a broadcast found on disk at start.
 type Interrupted struct {

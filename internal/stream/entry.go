@@ -4,11 +4,13 @@ import (
 	"context"
 	"time"
 
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/ingest"
 )
 
 // Authority knows which streams there are and who may publish them. It is
-// implemented by the catalog; exactly one is chosen in app. Errors are
+// implemented by the catalog and by the Kaltura bridge; exactly one is chosen
+// in app. Errors are
 // *fault.Error.
 type Authority interface {
 	// Authenticate decides about a publisher. The request's stream may be one
@@ -22,6 +24,11 @@ type Grant struct {
 	Index       int    // ingest index
 	ServerIndex int
 	Partner     int // 0: none
+	// Rendition is the id under which what this publisher sends is listed; ""
+	// is the ingest index in decimal.
+	Rendition string
+	// Policy is for the broadcast that this publisher begins.
+	Policy egress.Policy
 }
 
 // Entry is a stream as its authority keeps it; it never holds a token.
@@ -49,11 +56,12 @@ const (
 	FromAPI      Origin = iota + 1 // created through the API, or at the first start
 	FromConfig                     // declared in the configuration
 	FromTemplate                   // made from a declared template such as "event-*" by its first publisher
+	FromKaltura                    // an entry of the Kaltura backend
 )
 
 // Entries is how the control API reaches the authority's streams. Every error
 // is a *fault.Error; entries that are not FromAPI refuse changes with
-// fault.ManagedByConfig.
+// fault.ManagedByConfig or fault.ManagedByKaltura.
 type Entries interface {
 	List(ctx context.Context) ([]Entry, error) // ordered by ID
 	Get(ctx context.Context, id string) (Entry, error)

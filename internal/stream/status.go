@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/media"
 )
@@ -30,13 +31,18 @@ type BroadcastStatus struct {
 	// ReconnectDeadline is set while no publisher is there: until then one may
 	// come back and continue.
 	ReconnectDeadline time.Time
-	Renditions        []RenditionStatus // by ingest index
-	Discontinuities   uint64
+	// Playable is when it became PLAYABLE first in this run of the server; zero
+	// before.
+	Playable        time.Time
+	Policy          egress.Policy
+	Renditions      []RenditionStatus // by ingest index
+	Discontinuities uint64
 }
 
 // RenditionStatus is a snapshot of one rendition of a broadcast.
 type RenditionStatus struct {
-	ID       string // ingest index in decimal
+	ID       string // ingest index in decimal, or what the authority calls it
+	Index    int    // ingest index
 	Tracks   []*media.Track
 	Playable bool
 	// Session is the session that feeds it, "" when none does now.
@@ -119,4 +125,24 @@ const (
 	CutForced         EventType = "CUT_WITHOUT_KEY_FRAME"
 	DiskRefused       EventType = "DISK_WRITE_FAILED"
 	NodeDraining      EventType = "NODE_DRAINING"
+
+	RecordingStarted EventType = "RECORDING_STARTED"
+	RecordingEnded   EventType = "RECORDING_ENDED"
+	PieceFinished    EventType = "RECORDING_PIECE_FINISHED"
+	RecordingFailed  EventType = "RECORDING_FAILED"
+	OutputFailed     EventType = "OUTPUT_FAILED"
+
+	BackendLost     EventType = "BACKEND_LOST"       // the backend does not answer
+	BackendBack     EventType = "BACKEND_BACK"       // it does again
+	NodeRegistered  EventType = "NODE_REGISTERED"    // the backend knows this server
+	EntryRegistered EventType = "ENTRY_REGISTERED"   // the backend was told a new state
+	EntryRefused    EventType = "ENTRY_REFUSED"      // the backend refused a registration
+	EntryLeft       EventType = "ENTRY_UNREGISTERED" // the backend was told the end
+	EntryTakenOver  EventType = "ENTRY_TAKEN_OVER"   // another host has the entry
+	LadderResolved  EventType = "LADDER_RESOLVED"
+	PushUnsupported EventType = "PUSH_PUBLISH_UNSUPPORTED" // the entry asks for it
+	PieceDelivered  EventType = "RECORDING_PIECE_DELIVERED"
+	DeliveryDoubted EventType = "RECORDING_DELIVERY_IN_DOUBT"
+	DeliveryFailed  EventType = "RECORDING_DELIVERY_REFUSED"
+	CuePointSent    EventType = "CUE_POINT_FORWARDED"
 )
