@@ -73,6 +73,43 @@ const (
 	EventType_EVENT_TYPE_DISK_WRITE_FAILED EventType = 19
 	// The node began to drain.
 	EventType_EVENT_TYPE_NODE_DRAINING EventType = 20
+	// A broadcast is being recorded.
+	EventType_EVENT_TYPE_RECORDING_STARTED EventType = 21
+	// A recording ended: nothing more comes.
+	EventType_EVENT_TYPE_RECORDING_ENDED EventType = 22
+	// A piece of a recording is complete.
+	EventType_EVENT_TYPE_RECORDING_PIECE_FINISHED EventType = 23
+	// Something could not be recorded; the message says what.
+	EventType_EVENT_TYPE_RECORDING_FAILED EventType = 24
+	// An output of a broadcast gave up; the broadcast goes on.
+	EventType_EVENT_TYPE_OUTPUT_FAILED EventType = 25
+	// The Kaltura backend does not answer any more.
+	EventType_EVENT_TYPE_BACKEND_LOST EventType = 26
+	// The Kaltura backend answers again.
+	EventType_EVENT_TYPE_BACKEND_BACK EventType = 27
+	// The Kaltura backend knows this server.
+	EventType_EVENT_TYPE_NODE_REGISTERED EventType = 28
+	// The Kaltura backend was told a new state of an entry.
+	EventType_EVENT_TYPE_ENTRY_REGISTERED EventType = 29
+	// The Kaltura backend refused the registration of an entry.
+	EventType_EVENT_TYPE_ENTRY_REFUSED EventType = 30
+	// The Kaltura backend was told that an entry left the air.
+	EventType_EVENT_TYPE_ENTRY_UNREGISTERED EventType = 31
+	// Another host has the entry; this one keeps it alive no longer.
+	EventType_EVENT_TYPE_ENTRY_TAKEN_OVER EventType = 32
+	// It is known which renditions the Kaltura backend wants of an entry.
+	EventType_EVENT_TYPE_LADDER_RESOLVED EventType = 33
+	// The entry asks for its stream to be pushed elsewhere, which this server
+	// does not do.
+	EventType_EVENT_TYPE_PUSH_PUBLISH_UNSUPPORTED EventType = 34
+	// The Kaltura backend has a piece of a recording.
+	EventType_EVENT_TYPE_RECORDING_PIECE_DELIVERED EventType = 35
+	// The answer to a delivery was lost: the Kaltura backend may have the piece.
+	EventType_EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT EventType = 36
+	// The Kaltura backend does not want a piece of a recording.
+	EventType_EVENT_TYPE_RECORDING_DELIVERY_REFUSED EventType = 37
+	// A cue point of the publisher was forwarded to the Kaltura backend.
+	EventType_EVENT_TYPE_CUE_POINT_FORWARDED EventType = 38
 )
 
 // Enum value maps for EventType.
@@ -99,29 +136,65 @@ var (
 		18: "EVENT_TYPE_CUT_WITHOUT_KEY_FRAME",
 		19: "EVENT_TYPE_DISK_WRITE_FAILED",
 		20: "EVENT_TYPE_NODE_DRAINING",
+		21: "EVENT_TYPE_RECORDING_STARTED",
+		22: "EVENT_TYPE_RECORDING_ENDED",
+		23: "EVENT_TYPE_RECORDING_PIECE_FINISHED",
+		24: "EVENT_TYPE_RECORDING_FAILED",
+		25: "EVENT_TYPE_OUTPUT_FAILED",
+		26: "EVENT_TYPE_BACKEND_LOST",
+		27: "EVENT_TYPE_BACKEND_BACK",
+		28: "EVENT_TYPE_NODE_REGISTERED",
+		29: "EVENT_TYPE_ENTRY_REGISTERED",
+		30: "EVENT_TYPE_ENTRY_REFUSED",
+		31: "EVENT_TYPE_ENTRY_UNREGISTERED",
+		32: "EVENT_TYPE_ENTRY_TAKEN_OVER",
+		33: "EVENT_TYPE_LADDER_RESOLVED",
+		34: "EVENT_TYPE_PUSH_PUBLISH_UNSUPPORTED",
+		35: "EVENT_TYPE_RECORDING_PIECE_DELIVERED",
+		36: "EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT",
+		37: "EVENT_TYPE_RECORDING_DELIVERY_REFUSED",
+		38: "EVENT_TYPE_CUE_POINT_FORWARDED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":             0,
-		"EVENT_TYPE_STREAM_CREATED":          1,
-		"EVENT_TYPE_STREAM_UPDATED":          2,
-		"EVENT_TYPE_STREAM_DELETED":          3,
-		"EVENT_TYPE_TOKEN_ROTATED":           4,
-		"EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN": 5,
-		"EVENT_TYPE_PUBLISH_REFUSED":         6,
-		"EVENT_TYPE_SESSION_STARTED":         7,
-		"EVENT_TYPE_SESSION_ENDED":           8,
-		"EVENT_TYPE_BROADCAST_STARTED":       9,
-		"EVENT_TYPE_BROADCAST_PLAYABLE":      10,
-		"EVENT_TYPE_BROADCAST_NOT_PLAYABLE":  11,
-		"EVENT_TYPE_BROADCAST_WAITING":       12,
-		"EVENT_TYPE_BROADCAST_RESUMED":       13,
-		"EVENT_TYPE_BROADCAST_ENDED":         14,
-		"EVENT_TYPE_TIMELINE_REPAIRED":       15,
-		"EVENT_TYPE_RENDITION_OFFSET":        16,
-		"EVENT_TYPE_MEDIA_GAP":               17,
-		"EVENT_TYPE_CUT_WITHOUT_KEY_FRAME":   18,
-		"EVENT_TYPE_DISK_WRITE_FAILED":       19,
-		"EVENT_TYPE_NODE_DRAINING":           20,
+		"EVENT_TYPE_UNSPECIFIED":                 0,
+		"EVENT_TYPE_STREAM_CREATED":              1,
+		"EVENT_TYPE_STREAM_UPDATED":              2,
+		"EVENT_TYPE_STREAM_DELETED":              3,
+		"EVENT_TYPE_TOKEN_ROTATED":               4,
+		"EVENT_TYPE_PUBLISH_ADDRESSES_SHOWN":     5,
+		"EVENT_TYPE_PUBLISH_REFUSED":             6,
+		"EVENT_TYPE_SESSION_STARTED":             7,
+		"EVENT_TYPE_SESSION_ENDED":               8,
+		"EVENT_TYPE_BROADCAST_STARTED":           9,
+		"EVENT_TYPE_BROADCAST_PLAYABLE":          10,
+		"EVENT_TYPE_BROADCAST_NOT_PLAYABLE":      11,
+		"EVENT_TYPE_BROADCAST_WAITING":           12,
+		"EVENT_TYPE_BROADCAST_RESUMED":           13,
+		"EVENT_TYPE_BROADCAST_ENDED":             14,
+		"EVENT_TYPE_TIMELINE_REPAIRED":           15,
+		"EVENT_TYPE_RENDITION_OFFSET":            16,
+		"EVENT_TYPE_MEDIA_GAP":                   17,
+		"EVENT_TYPE_CUT_WITHOUT_KEY_FRAME":       18,
+		"EVENT_TYPE_DISK_WRITE_FAILED":           19,
+		"EVENT_TYPE_NODE_DRAINING":               20,
+		"EVENT_TYPE_RECORDING_STARTED":           21,
+		"EVENT_TYPE_RECORDING_ENDED":             22,
+		"EVENT_TYPE_RECORDING_PIECE_FINISHED":    23,
+		"EVENT_TYPE_RECORDING_FAILED":            24,
+		"EVENT_TYPE_OUTPUT_FAILED":               25,
+		"EVENT_TYPE_BACKEND_LOST":                26,
+		"EVENT_TYPE_BACKEND_BACK":                27,
+		"EVENT_TYPE_NODE_REGISTERED":             28,
+		"EVENT_TYPE_ENTRY_REGISTERED":            29,
+		"EVENT_TYPE_ENTRY_REFUSED":               30,
+		"EVENT_TYPE_ENTRY_UNREGISTERED":          31,
+		"EVENT_TYPE_ENTRY_TAKEN_OVER":            32,
+		"EVENT_TYPE_LADDER_RESOLVED":             33,
+		"EVENT_TYPE_PUSH_PUBLISH_UNSUPPORTED":    34,
+		"EVENT_TYPE_RECORDING_PIECE_DELIVERED":   35,
+		"EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT": 36,
+		"EVENT_TYPE_RECORDING_DELIVERY_REFUSED":  37,
+		"EVENT_TYPE_CUE_POINT_FORWARDED":         38,
 	}
 )
 
@@ -588,7 +661,8 @@ const file_klive_v1_event_proto_rawDesc = "" +
 	"\x06synced\x18\x02 \x01(\v2\x10.klive.v1.SyncedH\x00R\x06synced\x123\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x13.klive.v1.HeartbeatH\x00R\theartbeat\x12!\n" +
 	"\fresume_token\x18\x04 \x01(\tR\vresumeTokenB\b\n" +
-	"\x06change*\xbb\x05\n" +
+	"\x06change*\xb0\n" +
+	"\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19EVENT_TYPE_STREAM_CREATED\x10\x01\x12\x1d\n" +
@@ -611,7 +685,25 @@ const file_klive_v1_event_proto_rawDesc = "" +
 	"\x14EVENT_TYPE_MEDIA_GAP\x10\x11\x12$\n" +
 	" EVENT_TYPE_CUT_WITHOUT_KEY_FRAME\x10\x12\x12 \n" +
 	"\x1cEVENT_TYPE_DISK_WRITE_FAILED\x10\x13\x12\x1c\n" +
-	"\x18EVENT_TYPE_NODE_DRAINING\x10\x142\xd6\x01\n" +
+	"\x18EVENT_TYPE_NODE_DRAINING\x10\x14\x12 \n" +
+	"\x1cEVENT_TYPE_RECORDING_STARTED\x10\x15\x12\x1e\n" +
+	"\x1aEVENT_TYPE_RECORDING_ENDED\x10\x16\x12'\n" +
+	"#EVENT_TYPE_RECORDING_PIECE_FINISHED\x10\x17\x12\x1f\n" +
+	"\x1bEVENT_TYPE_RECORDING_FAILED\x10\x18\x12\x1c\n" +
+	"\x18EVENT_TYPE_OUTPUT_FAILED\x10\x19\x12\x1b\n" +
+	"\x17EVENT_TYPE_BACKEND_LOST\x10\x1a\x12\x1b\n" +
+	"\x17EVENT_TYPE_BACKEND_BACK\x10\x1b\x12\x1e\n" +
+	"\x1aEVENT_TYPE_NODE_REGISTERED\x10\x1c\x12\x1f\n" +
+	"\x1bEVENT_TYPE_ENTRY_REGISTERED\x10\x1d\x12\x1c\n" +
+	"\x18EVENT_TYPE_ENTRY_REFUSED\x10\x1e\x12!\n" +
+	"\x1dEVENT_TYPE_ENTRY_UNREGISTERED\x10\x1f\x12\x1f\n" +
+	"\x1bEVENT_TYPE_ENTRY_TAKEN_OVER\x10 \x12\x1e\n" +
+	"\x1aEVENT_TYPE_LADDER_RESOLVED\x10!\x12'\n" +
+	"#EVENT_TYPE_PUSH_PUBLISH_UNSUPPORTED\x10\"\x12(\n" +
+	"$EVENT_TYPE_RECORDING_PIECE_DELIVERED\x10#\x12*\n" +
+	"&EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT\x10$\x12)\n" +
+	"%EVENT_TYPE_RECORDING_DELIVERY_REFUSED\x10%\x12\"\n" +
+	"\x1eEVENT_TYPE_CUE_POINT_FORWARDED\x10&2\xd6\x01\n" +
 	"\fEventService\x12^\n" +
 	"\n" +
 	"ListEvents\x12\x1b.klive.v1.ListEventsRequest\x1a\x1c.klive.v1.ListEventsResponse\"\x15\xdaA\x00\x82\xd3\xe4\x93\x02\f\x12\n" +

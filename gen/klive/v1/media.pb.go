@@ -377,8 +377,9 @@ func (x *AudioFormat) GetChannels() int32 {
 // One version of a broadcast that a viewer may choose.
 type Rendition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ingest index ("1", "2", ...) for what a publisher sends; the name of
-	// the ladder's rung for what the server makes of it.
+	// The ingest index ("1", "2", ...) for what a publisher sends, or the flavor
+	// params id of a Kaltura entry; the name of the ladder's rung for what the
+	// server makes of it.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The tracks the rendition holds.
 	Tracks []*Track `protobuf:"bytes,2,rep,name=tracks,proto3" json:"tracks,omitempty"`
@@ -387,7 +388,9 @@ type Rendition struct {
 	Playable bool `protobuf:"varint,3,opt,name=playable,proto3" json:"playable,omitempty"`
 	// The session that feeds it: `streams/{stream}/sessions/{session}`; empty
 	// when none does now.
-	Session       string `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	Session string `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	// The ingest index that feeds it: 1 source, 2 and 3 further bit rates.
+	IngestIndex   int32 `protobuf:"varint,5,opt,name=ingest_index,json=ingestIndex,proto3" json:"ingest_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +453,13 @@ func (x *Rendition) GetSession() string {
 	return ""
 }
 
+func (x *Rendition) GetIngestIndex() int32 {
+	if x != nil {
+		return x.IngestIndex
+	}
+	return 0
+}
+
 var File_klive_v1_media_proto protoreflect.FileDescriptor
 
 const file_klive_v1_media_proto_rawDesc = "" +
@@ -471,12 +481,13 @@ const file_klive_v1_media_proto_rawDesc = "" +
 	"\vAudioFormat\x12\x1f\n" +
 	"\vsample_rate\x18\x01 \x01(\x05R\n" +
 	"sampleRate\x12\x1a\n" +
-	"\bchannels\x18\x02 \x01(\x05R\bchannels\"z\n" +
+	"\bchannels\x18\x02 \x01(\x05R\bchannels\"\x9d\x01\n" +
 	"\tRendition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x06tracks\x18\x02 \x03(\v2\x0f.klive.v1.TrackR\x06tracks\x12\x1a\n" +
 	"\bplayable\x18\x03 \x01(\bR\bplayable\x12\x18\n" +
-	"\asession\x18\x04 \x01(\tR\asession*\xed\x01\n" +
+	"\asession\x18\x04 \x01(\tR\asession\x12!\n" +
+	"\fingest_index\x18\x05 \x01(\x05R\vingestIndex*\xed\x01\n" +
 	"\x0eBroadcastState\x12\x1f\n" +
 	"\x1bBROADCAST_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBROADCAST_STATE_CONNECTING\x10\x01\x12!\n" +

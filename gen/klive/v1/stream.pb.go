@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	emptypb "google.golang.org/protobuf/types/known/emptypb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -40,6 +41,8 @@ const (
 	// Made from a template, a declared stream with a `*` in its id, by its first
 	// publisher.
 	StreamOrigin_STREAM_ORIGIN_TEMPLATE StreamOrigin = 3
+	// An entry of the Kaltura backend; changed there only.
+	StreamOrigin_STREAM_ORIGIN_KALTURA StreamOrigin = 4
 )
 
 // Enum value maps for StreamOrigin.
@@ -49,12 +52,14 @@ var (
 		1: "STREAM_ORIGIN_API",
 		2: "STREAM_ORIGIN_CONFIGURATION",
 		3: "STREAM_ORIGIN_TEMPLATE",
+		4: "STREAM_ORIGIN_KALTURA",
 	}
 	StreamOrigin_value = map[string]int32{
 		"STREAM_ORIGIN_UNSPECIFIED":   0,
 		"STREAM_ORIGIN_API":           1,
 		"STREAM_ORIGIN_CONFIGURATION": 2,
 		"STREAM_ORIGIN_TEMPLATE":      3,
+		"STREAM_ORIGIN_KALTURA":       4,
 	}
 )
 
@@ -265,8 +270,13 @@ type Broadcast struct {
 	Renditions []*Rendition `protobuf:"bytes,7,rep,name=renditions,proto3" json:"renditions,omitempty"`
 	// Times the timeline was broken and joined again.
 	DiscontinuityCount int64 `protobuf:"varint,8,opt,name=discontinuity_count,json=discontinuityCount,proto3" json:"discontinuity_count,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// When the broadcast could be played first since the server started; unset
+	// before.
+	PlayableTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=playable_time,json=playableTime,proto3" json:"playable_time,omitempty"`
+	// What is wished for the broadcast; fixed when it begins.
+	Policy        *BroadcastPolicy `protobuf:"bytes,10,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Broadcast) Reset() {
@@ -355,6 +365,149 @@ func (x *Broadcast) GetDiscontinuityCount() int64 {
 	return 0
 }
 
+func (x *Broadcast) GetPlayableTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PlayableTime
+	}
+	return nil
+}
+
+func (x *Broadcast) GetPolicy() *BroadcastPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// What whoever manages a stream wishes for its broadcasts.
+type BroadcastPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The length of HLS segments; unset: that of the configuration.
+	SegmentDuration *durationpb.Duration `protobuf:"bytes,1,opt,name=segment_duration,json=segmentDuration,proto3" json:"segment_duration,omitempty"`
+	// How far back viewers may go while the broadcast lives.
+	Dvr *DvrPolicy `protobuf:"bytes,2,opt,name=dvr,proto3" json:"dvr,omitempty"`
+	// Whether and how the broadcast is recorded.
+	RecordingMode RecordingMode `protobuf:"varint,3,opt,name=recording_mode,json=recordingMode,proto3,enum=klive.v1.RecordingMode" json:"recording_mode,omitempty"`
+	// Whether the stream was made for low latency. A wish: `hls.low_latency` of
+	// the configuration decides.
+	LowLatency    bool `protobuf:"varint,4,opt,name=low_latency,json=lowLatency,proto3" json:"low_latency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BroadcastPolicy) Reset() {
+	*x = BroadcastPolicy{}
+	mi := &file_klive_v1_stream_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BroadcastPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BroadcastPolicy) ProtoMessage() {}
+
+func (x *BroadcastPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_klive_v1_stream_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BroadcastPolicy.ProtoReflect.Descriptor instead.
+func (*BroadcastPolicy) Descriptor() ([]byte, []int) {
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BroadcastPolicy) GetSegmentDuration() *durationpb.Duration {
+	if x != nil {
+		return x.SegmentDuration
+	}
+	return nil
+}
+
+func (x *BroadcastPolicy) GetDvr() *DvrPolicy {
+	if x != nil {
+		return x.Dvr
+	}
+	return nil
+}
+
+func (x *BroadcastPolicy) GetRecordingMode() RecordingMode {
+	if x != nil {
+		return x.RecordingMode
+	}
+	return RecordingMode_RECORDING_MODE_UNSPECIFIED
+}
+
+func (x *BroadcastPolicy) GetLowLatency() bool {
+	if x != nil {
+		return x.LowLatency
+	}
+	return false
+}
+
+// How far back viewers may go.
+type DvrPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether viewers may go back.
+	Enabled bool `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// How far; unset: the window of the configuration.
+	Window        *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DvrPolicy) Reset() {
+	*x = DvrPolicy{}
+	mi := &file_klive_v1_stream_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DvrPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DvrPolicy) ProtoMessage() {}
+
+func (x *DvrPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_klive_v1_stream_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DvrPolicy.ProtoReflect.Descriptor instead.
+func (*DvrPolicy) Descriptor() ([]byte, []int) {
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DvrPolicy) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *DvrPolicy) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
 // One way to publish a stream.
 type PublishAddress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -374,7 +527,7 @@ type PublishAddress struct {
 
 func (x *PublishAddress) Reset() {
 	*x = PublishAddress{}
-	mi := &file_klive_v1_stream_proto_msgTypes[2]
+	mi := &file_klive_v1_stream_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +539,7 @@ func (x *PublishAddress) String() string {
 func (*PublishAddress) ProtoMessage() {}
 
 func (x *PublishAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[2]
+	mi := &file_klive_v1_stream_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +552,7 @@ func (x *PublishAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishAddress.ProtoReflect.Descriptor instead.
 func (*PublishAddress) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{2}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PublishAddress) GetProtocol() string {
@@ -456,7 +609,7 @@ type PublishAddresses struct {
 
 func (x *PublishAddresses) Reset() {
 	*x = PublishAddresses{}
-	mi := &file_klive_v1_stream_proto_msgTypes[3]
+	mi := &file_klive_v1_stream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +621,7 @@ func (x *PublishAddresses) String() string {
 func (*PublishAddresses) ProtoMessage() {}
 
 func (x *PublishAddresses) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[3]
+	mi := &file_klive_v1_stream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +634,7 @@ func (x *PublishAddresses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishAddresses.ProtoReflect.Descriptor instead.
 func (*PublishAddresses) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{3}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PublishAddresses) GetName() string {
@@ -536,7 +689,7 @@ type ListStreamsRequest struct {
 
 func (x *ListStreamsRequest) Reset() {
 	*x = ListStreamsRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[4]
+	mi := &file_klive_v1_stream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +701,7 @@ func (x *ListStreamsRequest) String() string {
 func (*ListStreamsRequest) ProtoMessage() {}
 
 func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[4]
+	mi := &file_klive_v1_stream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +714,7 @@ func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsRequest.ProtoReflect.Descriptor instead.
 func (*ListStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{4}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListStreamsRequest) GetPageSize() int32 {
@@ -598,7 +751,7 @@ type ListStreamsResponse struct {
 
 func (x *ListStreamsResponse) Reset() {
 	*x = ListStreamsResponse{}
-	mi := &file_klive_v1_stream_proto_msgTypes[5]
+	mi := &file_klive_v1_stream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +763,7 @@ func (x *ListStreamsResponse) String() string {
 func (*ListStreamsResponse) ProtoMessage() {}
 
 func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[5]
+	mi := &file_klive_v1_stream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +776,7 @@ func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsResponse.ProtoReflect.Descriptor instead.
 func (*ListStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{5}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListStreamsResponse) GetStreams() []*Stream {
@@ -651,7 +804,7 @@ type GetStreamRequest struct {
 
 func (x *GetStreamRequest) Reset() {
 	*x = GetStreamRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[6]
+	mi := &file_klive_v1_stream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +816,7 @@ func (x *GetStreamRequest) String() string {
 func (*GetStreamRequest) ProtoMessage() {}
 
 func (x *GetStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[6]
+	mi := &file_klive_v1_stream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +829,7 @@ func (x *GetStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStreamRequest.ProtoReflect.Descriptor instead.
 func (*GetStreamRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{6}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetStreamRequest) GetName() string {
@@ -703,7 +856,7 @@ type CreateStreamRequest struct {
 
 func (x *CreateStreamRequest) Reset() {
 	*x = CreateStreamRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[7]
+	mi := &file_klive_v1_stream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +868,7 @@ func (x *CreateStreamRequest) String() string {
 func (*CreateStreamRequest) ProtoMessage() {}
 
 func (x *CreateStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[7]
+	mi := &file_klive_v1_stream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +881,7 @@ func (x *CreateStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStreamRequest.ProtoReflect.Descriptor instead.
 func (*CreateStreamRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{7}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateStreamRequest) GetStreamId() string {
@@ -766,7 +919,7 @@ type UpdateStreamRequest struct {
 
 func (x *UpdateStreamRequest) Reset() {
 	*x = UpdateStreamRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[8]
+	mi := &file_klive_v1_stream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +931,7 @@ func (x *UpdateStreamRequest) String() string {
 func (*UpdateStreamRequest) ProtoMessage() {}
 
 func (x *UpdateStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[8]
+	mi := &file_klive_v1_stream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +944,7 @@ func (x *UpdateStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStreamRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStreamRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{8}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateStreamRequest) GetStream() *Stream {
@@ -821,7 +974,7 @@ type DeleteStreamRequest struct {
 
 func (x *DeleteStreamRequest) Reset() {
 	*x = DeleteStreamRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[9]
+	mi := &file_klive_v1_stream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +986,7 @@ func (x *DeleteStreamRequest) String() string {
 func (*DeleteStreamRequest) ProtoMessage() {}
 
 func (x *DeleteStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[9]
+	mi := &file_klive_v1_stream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +999,7 @@ func (x *DeleteStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStreamRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStreamRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{9}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteStreamRequest) GetName() string {
@@ -874,7 +1027,7 @@ type StopStreamRequest struct {
 
 func (x *StopStreamRequest) Reset() {
 	*x = StopStreamRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[10]
+	mi := &file_klive_v1_stream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1039,7 @@ func (x *StopStreamRequest) String() string {
 func (*StopStreamRequest) ProtoMessage() {}
 
 func (x *StopStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[10]
+	mi := &file_klive_v1_stream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1052,7 @@ func (x *StopStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopStreamRequest.ProtoReflect.Descriptor instead.
 func (*StopStreamRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{10}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StopStreamRequest) GetName() string {
@@ -920,7 +1073,7 @@ type RotateStreamTokenRequest struct {
 
 func (x *RotateStreamTokenRequest) Reset() {
 	*x = RotateStreamTokenRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[11]
+	mi := &file_klive_v1_stream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1085,7 @@ func (x *RotateStreamTokenRequest) String() string {
 func (*RotateStreamTokenRequest) ProtoMessage() {}
 
 func (x *RotateStreamTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[11]
+	mi := &file_klive_v1_stream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1098,7 @@ func (x *RotateStreamTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateStreamTokenRequest.ProtoReflect.Descriptor instead.
 func (*RotateStreamTokenRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{11}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RotateStreamTokenRequest) GetName() string {
@@ -966,7 +1119,7 @@ type GetPublishAddressesRequest struct {
 
 func (x *GetPublishAddressesRequest) Reset() {
 	*x = GetPublishAddressesRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[12]
+	mi := &file_klive_v1_stream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1131,7 @@ func (x *GetPublishAddressesRequest) String() string {
 func (*GetPublishAddressesRequest) ProtoMessage() {}
 
 func (x *GetPublishAddressesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[12]
+	mi := &file_klive_v1_stream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1144,7 @@ func (x *GetPublishAddressesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublishAddressesRequest.ProtoReflect.Descriptor instead.
 func (*GetPublishAddressesRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{12}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetPublishAddressesRequest) GetName() string {
@@ -1016,7 +1169,7 @@ type WatchStreamsRequest struct {
 
 func (x *WatchStreamsRequest) Reset() {
 	*x = WatchStreamsRequest{}
-	mi := &file_klive_v1_stream_proto_msgTypes[13]
+	mi := &file_klive_v1_stream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1181,7 @@ func (x *WatchStreamsRequest) String() string {
 func (*WatchStreamsRequest) ProtoMessage() {}
 
 func (x *WatchStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[13]
+	mi := &file_klive_v1_stream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1194,7 @@ func (x *WatchStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamsRequest.ProtoReflect.Descriptor instead.
 func (*WatchStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{13}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchStreamsRequest) GetFilter() string {
@@ -1079,7 +1232,7 @@ type WatchStreamsResponse struct {
 
 func (x *WatchStreamsResponse) Reset() {
 	*x = WatchStreamsResponse{}
-	mi := &file_klive_v1_stream_proto_msgTypes[14]
+	mi := &file_klive_v1_stream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1244,7 @@ func (x *WatchStreamsResponse) String() string {
 func (*WatchStreamsResponse) ProtoMessage() {}
 
 func (x *WatchStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_stream_proto_msgTypes[14]
+	mi := &file_klive_v1_stream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1257,7 @@ func (x *WatchStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamsResponse.ProtoReflect.Descriptor instead.
 func (*WatchStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_klive_v1_stream_proto_rawDescGZIP(), []int{14}
+	return file_klive_v1_stream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchStreamsResponse) GetChange() isWatchStreamsResponse_Change {
@@ -1193,7 +1346,7 @@ var File_klive_v1_stream_proto protoreflect.FileDescriptor
 
 const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x14klive/v1/watch.proto\"\xcb\x05\n" +
+	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x18klive/v1/recording.proto\x1a\x14klive/v1/watch.proto\"\xcb\x05\n" +
 	"\x06Stream\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12&\n" +
@@ -1218,7 +1371,7 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01::\xeaA7\n" +
 	"\x12klive.media/Stream\x12\x10streams/{stream}*\astreams2\x06streamB\b\n" +
-	"\x06_token\"\x91\x03\n" +
+	"\x06_token\"\x85\x04\n" +
 	"\tBroadcast\x12!\n" +
 	"\fserver_index\x18\x01 \x01(\x05R\vserverIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12.\n" +
@@ -1230,7 +1383,19 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
 	"renditions\x18\a \x03(\v2\x13.klive.v1.RenditionR\n" +
 	"renditions\x12/\n" +
-	"\x13discontinuity_count\x18\b \x01(\x03R\x12discontinuityCount\"\x98\x01\n" +
+	"\x13discontinuity_count\x18\b \x01(\x03R\x12discontinuityCount\x12?\n" +
+	"\rplayable_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fplayableTime\x121\n" +
+	"\x06policy\x18\n" +
+	" \x01(\v2\x19.klive.v1.BroadcastPolicyR\x06policy\"\xdf\x01\n" +
+	"\x0fBroadcastPolicy\x12D\n" +
+	"\x10segment_duration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0fsegmentDuration\x12%\n" +
+	"\x03dvr\x18\x02 \x01(\v2\x13.klive.v1.DvrPolicyR\x03dvr\x12>\n" +
+	"\x0erecording_mode\x18\x03 \x01(\x0e2\x17.klive.v1.RecordingModeR\rrecordingMode\x12\x1f\n" +
+	"\vlow_latency\x18\x04 \x01(\bR\n" +
+	"lowLatency\"X\n" +
+	"\tDvrPolicy\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\x121\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\x98\x01\n" +
 	"\x0ePublishAddress\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12!\n" +
 	"\fserver_index\x18\x02 \x01(\x05R\vserverIndex\x12\x10\n" +
@@ -1287,12 +1452,13 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\x06synced\x18\x03 \x01(\v2\x10.klive.v1.SyncedH\x00R\x06synced\x123\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x13.klive.v1.HeartbeatH\x00R\theartbeat\x12!\n" +
 	"\fresume_token\x18\x05 \x01(\tR\vresumeTokenB\b\n" +
-	"\x06change*\x81\x01\n" +
+	"\x06change*\x9c\x01\n" +
 	"\fStreamOrigin\x12\x1d\n" +
 	"\x19STREAM_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_ORIGIN_API\x10\x01\x12\x1f\n" +
 	"\x1bSTREAM_ORIGIN_CONFIGURATION\x10\x02\x12\x1a\n" +
-	"\x16STREAM_ORIGIN_TEMPLATE\x10\x032\x99\b\n" +
+	"\x16STREAM_ORIGIN_TEMPLATE\x10\x03\x12\x19\n" +
+	"\x15STREAM_ORIGIN_KALTURA\x10\x042\x99\b\n" +
 	"\rStreamService\x12b\n" +
 	"\vListStreams\x12\x1c.klive.v1.ListStreamsRequest\x1a\x1d.klive.v1.ListStreamsResponse\"\x16\xdaA\x00\x82\xd3\xe4\x93\x02\r\x12\v/v1/streams\x12^\n" +
 	"\tGetStream\x12\x1a.klive.v1.GetStreamRequest\x1a\x10.klive.v1.Stream\"#\xdaA\x04name\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=streams/*}\x12o\n" +
@@ -1318,76 +1484,86 @@ func file_klive_v1_stream_proto_rawDescGZIP() []byte {
 }
 
 var file_klive_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_klive_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_klive_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_klive_v1_stream_proto_goTypes = []any{
 	(StreamOrigin)(0),                  // 0: klive.v1.StreamOrigin
 	(*Stream)(nil),                     // 1: klive.v1.Stream
 	(*Broadcast)(nil),                  // 2: klive.v1.Broadcast
-	(*PublishAddress)(nil),             // 3: klive.v1.PublishAddress
-	(*PublishAddresses)(nil),           // 4: klive.v1.PublishAddresses
-	(*ListStreamsRequest)(nil),         // 5: klive.v1.ListStreamsRequest
-	(*ListStreamsResponse)(nil),        // 6: klive.v1.ListStreamsResponse
-	(*GetStreamRequest)(nil),           // 7: klive.v1.GetStreamRequest
-	(*CreateStreamRequest)(nil),        // 8: klive.v1.CreateStreamRequest
-	(*UpdateStreamRequest)(nil),        // 9: klive.v1.UpdateStreamRequest
-	(*DeleteStreamRequest)(nil),        // 10: klive.v1.DeleteStreamRequest
-	(*StopStreamRequest)(nil),          // 11: klive.v1.StopStreamRequest
-	(*RotateStreamTokenRequest)(nil),   // 12: klive.v1.RotateStreamTokenRequest
-	(*GetPublishAddressesRequest)(nil), // 13: klive.v1.GetPublishAddressesRequest
-	(*WatchStreamsRequest)(nil),        // 14: klive.v1.WatchStreamsRequest
-	(*WatchStreamsResponse)(nil),       // 15: klive.v1.WatchStreamsResponse
-	nil,                                // 16: klive.v1.Stream.LabelsEntry
-	(BroadcastState)(0),                // 17: klive.v1.BroadcastState
-	(*timestamppb.Timestamp)(nil),      // 18: google.protobuf.Timestamp
-	(*Rendition)(nil),                  // 19: klive.v1.Rendition
-	(*fieldmaskpb.FieldMask)(nil),      // 20: google.protobuf.FieldMask
-	(*Synced)(nil),                     // 21: klive.v1.Synced
-	(*Heartbeat)(nil),                  // 22: klive.v1.Heartbeat
-	(*emptypb.Empty)(nil),              // 23: google.protobuf.Empty
+	(*BroadcastPolicy)(nil),            // 3: klive.v1.BroadcastPolicy
+	(*DvrPolicy)(nil),                  // 4: klive.v1.DvrPolicy
+	(*PublishAddress)(nil),             // 5: klive.v1.PublishAddress
+	(*PublishAddresses)(nil),           // 6: klive.v1.PublishAddresses
+	(*ListStreamsRequest)(nil),         // 7: klive.v1.ListStreamsRequest
+	(*ListStreamsResponse)(nil),        // 8: klive.v1.ListStreamsResponse
+	(*GetStreamRequest)(nil),           // 9: klive.v1.GetStreamRequest
+	(*CreateStreamRequest)(nil),        // 10: klive.v1.CreateStreamRequest
+	(*UpdateStreamRequest)(nil),        // 11: klive.v1.UpdateStreamRequest
+	(*DeleteStreamRequest)(nil),        // 12: klive.v1.DeleteStreamRequest
+	(*StopStreamRequest)(nil),          // 13: klive.v1.StopStreamRequest
+	(*RotateStreamTokenRequest)(nil),   // 14: klive.v1.RotateStreamTokenRequest
+	(*GetPublishAddressesRequest)(nil), // 15: klive.v1.GetPublishAddressesRequest
+	(*WatchStreamsRequest)(nil),        // 16: klive.v1.WatchStreamsRequest
+	(*WatchStreamsResponse)(nil),       // 17: klive.v1.WatchStreamsResponse
+	nil,                                // 18: klive.v1.Stream.LabelsEntry
+	(BroadcastState)(0),                // 19: klive.v1.BroadcastState
+	(*timestamppb.Timestamp)(nil),      // 20: google.protobuf.Timestamp
+	(*Rendition)(nil),                  // 21: klive.v1.Rendition
+	(*durationpb.Duration)(nil),        // 22: google.protobuf.Duration
+	(RecordingMode)(0),                 // 23: klive.v1.RecordingMode
+	(*fieldmaskpb.FieldMask)(nil),      // 24: google.protobuf.FieldMask
+	(*Synced)(nil),                     // 25: klive.v1.Synced
+	(*Heartbeat)(nil),                  // 26: klive.v1.Heartbeat
+	(*emptypb.Empty)(nil),              // 27: google.protobuf.Empty
 }
 var file_klive_v1_stream_proto_depIdxs = []int32{
-	16, // 0: klive.v1.Stream.labels:type_name -> klive.v1.Stream.LabelsEntry
-	17, // 1: klive.v1.Stream.state:type_name -> klive.v1.BroadcastState
+	18, // 0: klive.v1.Stream.labels:type_name -> klive.v1.Stream.LabelsEntry
+	19, // 1: klive.v1.Stream.state:type_name -> klive.v1.BroadcastState
 	2,  // 2: klive.v1.Stream.broadcasts:type_name -> klive.v1.Broadcast
 	0,  // 3: klive.v1.Stream.origin:type_name -> klive.v1.StreamOrigin
-	18, // 4: klive.v1.Stream.create_time:type_name -> google.protobuf.Timestamp
-	18, // 5: klive.v1.Stream.update_time:type_name -> google.protobuf.Timestamp
-	17, // 6: klive.v1.Broadcast.state:type_name -> klive.v1.BroadcastState
-	18, // 7: klive.v1.Broadcast.start_time:type_name -> google.protobuf.Timestamp
-	18, // 8: klive.v1.Broadcast.end_time:type_name -> google.protobuf.Timestamp
-	18, // 9: klive.v1.Broadcast.reconnect_deadline:type_name -> google.protobuf.Timestamp
-	19, // 10: klive.v1.Broadcast.renditions:type_name -> klive.v1.Rendition
-	3,  // 11: klive.v1.PublishAddresses.addresses:type_name -> klive.v1.PublishAddress
-	1,  // 12: klive.v1.ListStreamsResponse.streams:type_name -> klive.v1.Stream
-	1,  // 13: klive.v1.CreateStreamRequest.stream:type_name -> klive.v1.Stream
-	1,  // 14: klive.v1.UpdateStreamRequest.stream:type_name -> klive.v1.Stream
-	20, // 15: klive.v1.UpdateStreamRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 16: klive.v1.WatchStreamsResponse.stream:type_name -> klive.v1.Stream
-	21, // 17: klive.v1.WatchStreamsResponse.synced:type_name -> klive.v1.Synced
-	22, // 18: klive.v1.WatchStreamsResponse.heartbeat:type_name -> klive.v1.Heartbeat
-	5,  // 19: klive.v1.StreamService.ListStreams:input_type -> klive.v1.ListStreamsRequest
-	7,  // 20: klive.v1.StreamService.GetStream:input_type -> klive.v1.GetStreamRequest
-	8,  // 21: klive.v1.StreamService.CreateStream:input_type -> klive.v1.CreateStreamRequest
-	9,  // 22: klive.v1.StreamService.UpdateStream:input_type -> klive.v1.UpdateStreamRequest
-	10, // 23: klive.v1.StreamService.DeleteStream:input_type -> klive.v1.DeleteStreamRequest
-	11, // 24: klive.v1.StreamService.StopStream:input_type -> klive.v1.StopStreamRequest
-	12, // 25: klive.v1.StreamService.RotateStreamToken:input_type -> klive.v1.RotateStreamTokenRequest
-	13, // 26: klive.v1.StreamService.GetPublishAddresses:input_type -> klive.v1.GetPublishAddressesRequest
-	14, // 27: klive.v1.StreamService.WatchStreams:input_type -> klive.v1.WatchStreamsRequest
-	6,  // 28: klive.v1.StreamService.ListStreams:output_type -> klive.v1.ListStreamsResponse
-	1,  // 29: klive.v1.StreamService.GetStream:output_type -> klive.v1.Stream
-	1,  // 30: klive.v1.StreamService.CreateStream:output_type -> klive.v1.Stream
-	1,  // 31: klive.v1.StreamService.UpdateStream:output_type -> klive.v1.Stream
-	23, // 32: klive.v1.StreamService.DeleteStream:output_type -> google.protobuf.Empty
-	1,  // 33: klive.v1.StreamService.StopStream:output_type -> klive.v1.Stream
-	1,  // 34: klive.v1.StreamService.RotateStreamToken:output_type -> klive.v1.Stream
-	4,  // 35: klive.v1.StreamService.GetPublishAddresses:output_type -> klive.v1.PublishAddresses
-	15, // 36: klive.v1.StreamService.WatchStreams:output_type -> klive.v1.WatchStreamsResponse
-	28, // [28:37] is the sub-list for method output_type
-	19, // [19:28] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	20, // 4: klive.v1.Stream.create_time:type_name -> google.protobuf.Timestamp
+	20, // 5: klive.v1.Stream.update_time:type_name -> google.protobuf.Timestamp
+	19, // 6: klive.v1.Broadcast.state:type_name -> klive.v1.BroadcastState
+	20, // 7: klive.v1.Broadcast.start_time:type_name -> google.protobuf.Timestamp
+	20, // 8: klive.v1.Broadcast.end_time:type_name -> google.protobuf.Timestamp
+	20, // 9: klive.v1.Broadcast.reconnect_deadline:type_name -> google.protobuf.Timestamp
+	21, // 10: klive.v1.Broadcast.renditions:type_name -> klive.v1.Rendition
+	20, // 11: klive.v1.Broadcast.playable_time:type_name -> google.protobuf.Timestamp
+	3,  // 12: klive.v1.Broadcast.policy:type_name -> klive.v1.BroadcastPolicy
+	22, // 13: klive.v1.BroadcastPolicy.segment_duration:type_name -> google.protobuf.Duration
+	4,  // 14: klive.v1.BroadcastPolicy.dvr:type_name -> klive.v1.DvrPolicy
+	23, // 15: klive.v1.BroadcastPolicy.recording_mode:type_name -> klive.v1.RecordingMode
+	22, // 16: klive.v1.DvrPolicy.window:type_name -> google.protobuf.Duration
+	5,  // 17: klive.v1.PublishAddresses.addresses:type_name -> klive.v1.PublishAddress
+	1,  // 18: klive.v1.ListStreamsResponse.streams:type_name -> klive.v1.Stream
+	1,  // 19: klive.v1.CreateStreamRequest.stream:type_name -> klive.v1.Stream
+	1,  // 20: klive.v1.UpdateStreamRequest.stream:type_name -> klive.v1.Stream
+	24, // 21: klive.v1.UpdateStreamRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 22: klive.v1.WatchStreamsResponse.stream:type_name -> klive.v1.Stream
+	25, // 23: klive.v1.WatchStreamsResponse.synced:type_name -> klive.v1.Synced
+	26, // 24: klive.v1.WatchStreamsResponse.heartbeat:type_name -> klive.v1.Heartbeat
+	7,  // 25: klive.v1.StreamService.ListStreams:input_type -> klive.v1.ListStreamsRequest
+	9,  // 26: klive.v1.StreamService.GetStream:input_type -> klive.v1.GetStreamRequest
+	10, // 27: klive.v1.StreamService.CreateStream:input_type -> klive.v1.CreateStreamRequest
+	11, // 28: klive.v1.StreamService.UpdateStream:input_type -> klive.v1.UpdateStreamRequest
+	12, // 29: klive.v1.StreamService.DeleteStream:input_type -> klive.v1.DeleteStreamRequest
+	13, // 30: klive.v1.StreamService.StopStream:input_type -> klive.v1.StopStreamRequest
+	14, // 31: klive.v1.StreamService.RotateStreamToken:input_type -> klive.v1.RotateStreamTokenRequest
+	15, // 32: klive.v1.StreamService.GetPublishAddresses:input_type -> klive.v1.GetPublishAddressesRequest
+	16, // 33: klive.v1.StreamService.WatchStreams:input_type -> klive.v1.WatchStreamsRequest
+	8,  // 34: klive.v1.StreamService.ListStreams:output_type -> klive.v1.ListStreamsResponse
+	1,  // 35: klive.v1.StreamService.GetStream:output_type -> klive.v1.Stream
+	1,  // 36: klive.v1.StreamService.CreateStream:output_type -> klive.v1.Stream
+	1,  // 37: klive.v1.StreamService.UpdateStream:output_type -> klive.v1.Stream
+	27, // 38: klive.v1.StreamService.DeleteStream:output_type -> google.protobuf.Empty
+	1,  // 39: klive.v1.StreamService.StopStream:output_type -> klive.v1.Stream
+	1,  // 40: klive.v1.StreamService.RotateStreamToken:output_type -> klive.v1.Stream
+	6,  // 41: klive.v1.StreamService.GetPublishAddresses:output_type -> klive.v1.PublishAddresses
+	17, // 42: klive.v1.StreamService.WatchStreams:output_type -> klive.v1.WatchStreamsResponse
+	34, // [34:43] is the sub-list for method output_type
+	25, // [25:34] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_klive_v1_stream_proto_init() }
@@ -1396,9 +1572,10 @@ func file_klive_v1_stream_proto_init() {
 		return
 	}
 	file_klive_v1_media_proto_init()
+	file_klive_v1_recording_proto_init()
 	file_klive_v1_watch_proto_init()
 	file_klive_v1_stream_proto_msgTypes[0].OneofWrappers = []any{}
-	file_klive_v1_stream_proto_msgTypes[14].OneofWrappers = []any{
+	file_klive_v1_stream_proto_msgTypes[16].OneofWrappers = []any{
 		(*WatchStreamsResponse_Stream)(nil),
 		(*WatchStreamsResponse_Deleted)(nil),
 		(*WatchStreamsResponse_Synced)(nil),
@@ -1410,7 +1587,7 @@ func file_klive_v1_stream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_klive_v1_stream_proto_rawDesc), len(file_klive_v1_stream_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
