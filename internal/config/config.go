@@ -18,7 +18,9 @@ type Config struct {
 	Control   Control   `key:"control" doc:"The control API: gRPC, and REST with metrics and health on HTTP."`
 	Auth      Auth      `key:"auth" doc:"Who may call the control API."`
 	Streams   []Stream  `key:"streams" doc:"Streams declared here, beside those made through the API. An id that ends in * is a template for every id that begins with what stands before it." example:"[{ id: lobby, token: \"s3cret\" }, { id: \"event-*\", token: \"s3cret\", partner: 102 }]"`
+	Kaltura   Kaltura   `key:"kaltura" doc:"The bridge to a Kaltura backend, which then says who may publish, and is told what is on air."`
 	HLS       HLS       `key:"hls" doc:"How streams are cut and listed for HLS."`
+	Recording Recording `key:"recording" doc:"How broadcasts are recorded. Whether one is, the Kaltura entry says, or a call of the control API."`
 	Limits    Limits    `key:"limits" doc:"Time, memory and number limits of the running server."`
 	Telemetry Telemetry `key:"telemetry" doc:"What the server tells monitoring systems."`
 }
@@ -56,8 +58,8 @@ func (t TLS) Enabled() bool { return t.Cert != "" }
 
 // Control is the section control.
 type Control struct {
-	GRPCListen string     `key:"grpc_listen" doc:"TCP address of the gRPC listener. An address other machines can reach needs auth.tokens or control.tls.client_ca."`
-	HTTPListen string     `key:"http_listen" doc:"TCP address of the control HTTP listener: REST, metrics and health. An address other machines can reach needs auth.tokens or control.tls.client_ca."`
+	GRPCListen string     `key:"grpc_listen" doc:"TCP address of the gRPC listener. An address other machines can reach needs auth.tokens, control.tls.client_ca, or kaltura.mode (an admin KS of the configured partner is a credential)."`
+	HTTPListen string     `key:"http_listen" doc:"TCP address of the control HTTP listener: REST, metrics and health. An address other machines can reach needs auth.tokens, control.tls.client_ca, or kaltura.mode (an admin KS of the configured partner is a credential)."`
 	TLS        ControlTLS `key:"tls" doc:"Serve both control listeners over TLS; certificate and key, or neither."`
 }
 
@@ -73,7 +75,7 @@ func (t ControlTLS) Enabled() bool { return t.Cert != "" }
 
 // Auth is the section auth.
 type Auth struct {
-	Tokens []Token `key:"tokens" doc:"Bearer tokens of the control API. The role is admin (everything) or viewer (reads only)." example:"[{ name: ops, token: \"change-me\", role: admin }]"`
+	Tokens []Token `key:"tokens" doc:"Bearer tokens of the control API. The role is admin (everything) or viewer (reads only). With kaltura.mode an admin KS of the configured partner is accepted as admin beside them." example:"[{ name: ops, token: \"change-me\", role: admin }]"`
 }
 
 // Token is one bearer token of the control API.
@@ -149,12 +151,14 @@ func Default() Config {
 		},
 		MediaHTTP: MediaHTTP{Listen: ":8080", CORSOrigins: []string{"*"}},
 		Control:   Control{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8081"},
+		Kaltura:   defaultKaltura(),
 		HLS: HLS{
 			SegmentDuration: 4 * time.Second,
 			PartDuration:    250 * time.Millisecond,
 			LowLatency:      true,
 			Window:          30 * time.Second,
 		},
+		Recording: Recording{SegmentDuration: 15 * time.Minute},
 		Limits: Limits{
 			ReconnectWindow: 30 * time.Second,
 			TakeoverAfter:   3 * time.Second,

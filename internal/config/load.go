@@ -55,6 +55,7 @@ func build(name string, text []byte, env []string) (Loaded, error) {
 	if len(d.problems) > 0 {
 		return Loaded{}, d.problems
 	}
+	l.Warnings = append(l.Warnings, l.warnings()...)
 	return l, nil
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,14 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wrong is a table of configurations that are refused, each with everything the user is told. It also
-// seeds the fuzz target.
-var wrong = []struct {
+// mistake is a configuration that is refused.
+type mistake struct {
 	name string
 	file string
 	env  []string
-	want []string
-}{
+	want []string // everything the user is told
+}
+
+// wrong is a table of configurations that are refused, each with everything the user is told. It also
+// seeds the fuzz target.
+var wrong = []mistake{
 	{"unknown key", "rtmp:\n  listn: \":1935\"\n", nil,
 		[]string{"k.yaml:2: rtmp.listn: unknown key; did you mean rtmp.listen?"}},
 	{"unknown section", "rtnp: {}\n", nil,
@@ -54,25 +58,25 @@ var wrong = []struct {
 	{"two documents", "log: {}\n---\nrtmp: {}\n", nil,
 		[]string{"k.yaml:3: holds more than one YAML document; keep one"}},
 	{"no keys", "just text\n", nil,
-		[]string{"k.yaml:1: the file must hold keys (data_dir, log, rtmp, media_http, control, auth, streams, hls, limits, telemetry), not a single value"}},
+		[]string{"k.yaml:1: the file must hold keys (data_dir, log, rtmp, media_http, control, auth, streams, kaltura, hls, recording, limits, telemetry), not a single value"}},
 	{"anchor, alias and merge", "log: &a { level: info }\nhls: *a\nlimits:\n  <<: *a\n", nil,
 		[]string{
 			"k.yaml:1: log: YAML anchors, aliases and tags are not supported; write the value out",
 			"k.yaml:2: hls: YAML anchors, aliases and tags are not supported; write the value out",
 			"k.yaml:4: limits: YAML anchors, aliases and tags are not supported; write the value out",
 		}},
-	{"later release", "srt: { listen: \":8890\" }\nkaltura: { mode: saas }\nrtmp:\n  tls: { cert: x }\nstreams:\n  - { id: a, token: x, dvr: { enabled: true }, recording: {}, ladder: hd }\n", nil,
+	{"later release", "srt: { listen: \":8890\" }\nkaltura: { srt_key: klive }\nrtmp:\n  tls: { cert: x }\nstreams:\n  - { id: a, token: x, dvr: { enabled: true }, recording: {}, ladder: hd }\n", nil,
 		[]string{
 			"k.yaml:1: srt: is not available in this version yet; remove it",
-			"k.yaml:2: kaltura: is not available in this version yet; remove it",
+			"k.yaml:2: kaltura.srt_key: is not available in this version yet; remove it",
 			"k.yaml:4: rtmp.tls: is not available in this version yet; remove it",
 			"k.yaml:6: streams[0].dvr: is not available in this version yet; remove it",
 			"k.yaml:6: streams[0].recording: is not available in this version yet; remove it",
 			"k.yaml:6: streams[0].ladder: is not available in this version yet; remove it",
 		}},
-	{"later release by environment", "", []string{"KLIVE_KALTURA_MODE=saas", "KLIVE_RTMP_TLS_CERT=x"},
+	{"later release by environment", "", []string{"KLIVE_KALTURA_SRT_IV=x", "KLIVE_RTMP_TLS_CERT=x"},
 		[]string{
-			"KLIVE_KALTURA_MODE: is not available in this version yet; remove it",
+			"KLIVE_KALTURA_SRT_IV: is not available in this version yet; remove it",
 			"KLIVE_RTMP_TLS_CERT: is not available in this version yet; remove it",
 		}},
 	{"environment", "", []string{"KLIVE_RTMP_LISTN=x", "KLIVE_LOGLEVEL=info", "KLIVE_HLS_WINDOW=30", "KLIVE_STREAMS=[{id: a}]", "KLIVE_AUTH_TOKENS=["},
@@ -139,7 +143,7 @@ var wrong = []struct {
 }
 
 func TestWrongConfigurations(t *testing.T) {
-	for _, c := range wrong {
+	for _, c := range slices.Concat(wrong, wrongKaltura) {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := build("k.yaml", []byte(c.file), c.env)
 			problems, ok := errors.AsType[Problems](err)
@@ -259,7 +263,7 @@ func TestDurations(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	for _, c := range wrong {
+	for _, c := range slices.Concat(wrong, wrongKaltura) {
 		f.Add([]byte(c.file), strings.Join(c.env, "\x00"))
 	}
 	f.Add(sampleFile(), "KLIVE_STREAMS=[{id: a, token: b}]")
@@ -280,7 +284,7 @@ func FuzzLoad(f *testing.F) {
 		if err := l.Print(&b); err != nil {
 			t.Fatal(err)
 		}
-		if len(l.Auth.Tokens) > 0 || len(l.Streams) > 0 || len(b.String()) > maxFile {
+		if len(l.Auth.Tokens) > 0 || len(l.Streams) > 0 || l.Kaltura.AdminSecret != "" || len(b.String()) > maxFile {
 			return // the secrets are masked; other tests look at these
 		}
 		again, err := build("printed.yaml", []byte(b.String()), nil)

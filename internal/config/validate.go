@@ -65,6 +65,7 @@ func validate(c Config, d *decoder) Problems {
 	v.controlAccess(c)
 	v.tokens(c.Auth.Tokens)
 	v.streams(c.Streams)
+	v.kaltura(c)
 	v.corsOrigins(c.MediaHTTP.CORSOrigins)
 	v.durations(c)
 	return v.problems
@@ -169,10 +170,10 @@ func (v *checker) certificates(c Config) {
 	}
 }
 
-// Authenticated reports whether callers of the control API must prove who they are: by a token, or by
-// a client certificate.
+// Authenticated reports whether callers of the control API must prove who they are: by a token, by a
+// client certificate, or by an admin KS of the Kaltura partner.
 func (c Config) Authenticated() bool {
-	return len(c.Auth.Tokens) > 0 || c.Control.TLS.ClientCA != ""
+	return len(c.Auth.Tokens) > 0 || c.Control.TLS.ClientCA != "" || c.Kaltura.Enabled()
 }
 
 func (v *checker) controlAccess(c Config) {
