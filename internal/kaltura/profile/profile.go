@@ -211,7 +211,7 @@ func join(members []client.ProfileFlavor, rows []flavorRow, assets []assetRow) [
 	var out []Flavor
 	for _, r := range rows {
 		known := slices.ContainsFunc(out, func(f Flavor) bool { return f.ID == int(r.ID) })
-		if r.ObjectType != "" && r.ObjectType != liveParams || within(r.ID, maxID) == 0 || known || len(out) == maxFlavors {
+		if r.ObjectType != "" && r.ObjectType != liveParams || within(r.ID, maxFlavorID) == 0 || known || len(out) == maxFlavors {
 			continue
 		}
 		f := r.flavor()
@@ -234,7 +234,7 @@ func join(members []client.ProfileFlavor, rows []flavorRow, assets []assetRow) [
 // The bounds of numbers in flavors: far above what anybody encodes, far below
 // what overflows.
 const (
-	maxID        = 1<<31 - 1
+	maxFlavorID  = 1<<31 - 1
 	maxKbps      = 1 << 20
 	maxPixels    = 1 << 16
 	maxRate      = 1 << 20 // Hz
@@ -246,7 +246,7 @@ const (
 
 func (r *flavorRow) flavor() Flavor {
 	f := Flavor{
-		ID: within(r.ID, maxID), Ingest: within(r.Suffix, maxIngest), SystemName: cut(r.SystemName), Name: cut(r.Name),
+		ID: within(r.ID, maxFlavorID), Ingest: within(r.Suffix, maxIngest), SystemName: cut(r.SystemName), Name: cut(r.Name),
 		VideoCodec: strings.ToLower(cut(r.VideoCodec)), VideoKbps: within(r.VideoKbps, maxKbps),
 		Width: within(r.Width, maxPixels), Height: within(r.Height, maxPixels),
 		FrameRate: rate(r.FrameRate), MaxFrameRate: rate(r.MaxFrameRate),
