@@ -36,10 +36,13 @@ func FuzzFileName(f *testing.F) {
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"broadcast":"b","start":"2024-01-01T00:00:00Z","on_air":true,"target_segment":4000000000,"target_part":250000000,"next":7,"discontinuity":1}`))
 	f.Add([]byte(`{"target_segment":-1}`))
+	f.Add([]byte(`{"broadcast":"b","note":"eyJ4IjoxfQ=="}`))
+	f.Add([]byte(`{"broadcast":"b","note":{"x":1}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRecord(b)
 		if err == nil {
 			require.LessOrEqual(t, r.TargetPart, r.TargetSegment)
+			require.LessOrEqual(t, len(r.Note), MaxNote)
 		}
 	})
 }

@@ -186,18 +186,11 @@ func (k *cutting) fixTargets(early []*media.Packet, picture int) {
 	}
 	h := k.shelf
 	h.mu.Lock()
+	k.wish = h.wish()
 	fresh := h.targets.Segment == 0
 	if fresh {
-		k.wish = k.store.opts.SegmentDuration
-		if d := h.broadcast.SegmentDuration; d > 0 {
-			k.wish = d
-		}
 		h.targets.Segment = segmentTarget(k.wish)
 		h.targets.Part = min(partTarget(k.store.opts.PartDuration, k.wish, k.cadence, soundFrame(sound)), h.targets.Segment/2)
-	}
-	k.wish = k.store.opts.SegmentDuration
-	if d := h.broadcast.SegmentDuration; d > 0 {
-		k.wish = d
 	}
 	k.wish = min(k.wish, h.targets.Segment)
 	k.target, k.limit = h.targets.Part, h.limit()

@@ -13,10 +13,18 @@ import (
 // to the nearest second (RFC 8216, 4.3.3.1).
 const slack = 450 * time.Millisecond
 
+// wish is how long segments of the broadcast shall last; mu is held.
+func (h *shelf) wish() time.Duration {
+	if d := h.broadcast.SegmentDuration; d > 0 {
+		return d
+	}
+	return h.store.opts.SegmentDuration
+}
+
 // limit is the longest segment; mu is held.
 func (h *shelf) limit() time.Duration {
 	if h.targets.Segment == 0 {
-		return h.store.opts.SegmentDuration.Round(time.Second) + slack
+		return h.wish().Round(time.Second) + slack
 	}
 	return h.targets.Segment + slack
 }

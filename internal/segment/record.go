@@ -16,6 +16,7 @@ type record struct {
 	Broadcast       string        `json:"broadcast"`
 	Start           time.Time     `json:"start"`
 	SegmentDuration time.Duration `json:"segment_duration,omitempty"`
+	Note            note          `json:"note,omitempty"`
 	OnAir           bool          `json:"on_air"`
 	Ended           time.Time     `json:"ended,omitzero"`
 	TargetSegment   time.Duration `json:"target_segment,omitempty"`
@@ -27,6 +28,21 @@ type record struct {
 	Disc uint64 `json:"discontinuity"`
 }
 
+// note is Broadcast.Note in a record. One that cannot be read, or is longer
+// than MaxNote, is left out: the broadcast matters more than what is noted of
+// it.
+type note []byte
+
+// UnmarshalJSON implements json.Unmarshaler; it never fails.
+func (n *note) UnmarshalJSON(b []byte) error {
+	var plain []byte
+	if err := json.Unmarshal(b, &plain); err != nil || len(plain) > MaxNote {
+		plain = nil
+	}
+	*n = plain
+	return nil
+}
+
 const (
 	recordName = "shelf.json"
 	maxRecord  = 64 << 10
@@ -36,7 +52,7 @@ const (
 func (h *shelf) record() record {
 	return record{
 		Broadcast: h.broadcast.ID, Start: h.broadcast.Start, SegmentDuration: h.broadcast.SegmentDuration,
-		OnAir: h.onAir, Ended: h.endedAt, TargetSegment: h.targets.Segment, TargetPart: h.targets.Part,
+		Note: h.broadcast.Note, OnAir: h.onAir, Ended: h.endedAt, TargetSegment: h.targets.Segment, TargetPart: h.targets.Part,
 		Next: h.next, Disc: h.disc,
 	}
 }

@@ -55,7 +55,7 @@ func (s *DiskStore) recoverShelf(id ShelfID, now time.Time) {
 	if rec.Broadcast == "" && rec.Ended.IsZero() {
 		rec.Ended = now
 	}
-	h.broadcast = Broadcast{ID: rec.Broadcast, Start: rec.Start, SegmentDuration: rec.SegmentDuration}
+	h.broadcast = Broadcast{ID: rec.Broadcast, Start: rec.Start, SegmentDuration: rec.SegmentDuration, Note: rec.Note}
 	h.targets = Targets{Segment: rec.TargetSegment, Part: rec.TargetPart}
 	h.onAir, h.restored, h.endedAt = rec.OnAir, rec.OnAir, rec.Ended
 	h.next, h.disc = rec.Next, rec.Disc

@@ -140,6 +140,10 @@ func (s *DiskStore) all() []*shelf {
 
 // Begin implements Store.
 func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
+	if len(b.Note) > MaxNote {
+		return nil, fmt.Errorf("begin broadcast on shelf: a note of %d bytes is longer than %d", len(b.Note), MaxNote)
+	}
+	b.Note = slices.Clone(b.Note)
 	h, ended := s.take(id)
 	if err := os.MkdirAll(h.dir, 0o750); err != nil {
 		h.mu.Lock()
@@ -233,6 +237,7 @@ func (s *DiskStore) Interrupted() []Interrupted {
 		h.mu.Lock()
 		if h.onAir && h.restored {
 			i := Interrupted{ID: h.id, Broadcast: h.broadcast}
+			i.Broadcast.Note = slices.Clone(i.Broadcast.Note)
 			for _, r := range *h.rows.Load() {
 				i.End = max(i.End, r.end)
 			}

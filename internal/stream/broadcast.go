@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/run"
 	"github.com/klive-media/klive/internal/segment"
@@ -16,12 +18,18 @@ type broadcast struct {
 	id    string
 	shelf segment.ShelfID
 	start time.Time // wall clock of stream time 0
+	reg   *Registry
+	// intended is what the grant that began it asks for; continued says that a
+	// restart of the server lies between its start and now.
+	intended  intended
+	continued bool
 
 	ready  chan struct{} // closed when cutter or err is set
 	gone   chan struct{} // closed when the broadcast has ended and its shelf is free
 	cutter segment.Cutter
 	err    error
-	group  *run.Group // cuts the renditions
+	group  *run.Group              // cuts the renditions
+	leave  context.CancelCauseFunc // ends its outputs
 
 	// Guarded by Registry.mu.
 	state      State
@@ -29,13 +37,15 @@ type broadcast struct {
 	end        time.Time
 	deadline   time.Time // until when a publisher may come back; zero while one is there
 	restored   time.Duration
-	renditions []*rendition // by ingest index
+	playableAt time.Time     // when it could be played first in this run of the server
+	renditions []*rendition  // by ingest index
+	changed    chan struct{} // closed when renditions changes; nil: nobody asked
 }
 
-func newBroadcast(id string, shelf segment.ShelfID, start time.Time) *broadcast {
+func (r *Registry) newBroadcast(id string, shelf segment.ShelfID, start time.Time, in intended) *broadcast {
 	return &broadcast{
-		id: id, shelf: shelf, start: start, state: Broadcasting,
-		ready: make(chan struct{}), gone: make(chan struct{}),
+		id: id, shelf: shelf, start: start, reg: r, intended: in, state: Broadcasting,
+		ready: make(chan struct{}), gone: make(chan struct{}), leave: func(error) {},
 	}
 }
 
@@ -46,8 +56,13 @@ func (r *Registry) goOnAir(s *session) error {
 		r.mu.Lock()
 		b := r.broadcasts[s.shelf]
 		began := b == nil
+		if began && r.closed {
+			cause := r.draining
+			r.mu.Unlock()
+			return cause
+		}
 		if began {
-			b = newBroadcast(newID(), s.shelf, time.Now())
+			b = r.newBroadcast(newID(), s.shelf, time.Now(), s.intention)
 			r.broadcasts[s.shelf] = b
 		}
 		leaving := b.leaving
@@ -81,7 +96,9 @@ func (r *Registry) begin(b *broadcast) {
 		b.err = fault.New(fault.ServerDraining, "the server is starting; try again")
 	} else {
 		b.group = run.New(g.Context())
-		b.cutter, b.err = r.opts.Store.Begin(b.shelf, segment.Broadcast{ID: b.id, Start: b.start}, func(e segment.Event) { r.observe(b, e) })
+		b.cutter, b.err = r.opts.Store.Begin(b.shelf, segment.Broadcast{
+			ID: b.id, Start: b.start, SegmentDuration: b.intended.Policy.SegmentDuration, Note: b.intended.note(),
+		}, func(e segment.Event) { r.observe(b, e) })
 	}
 	if b.err != nil {
 		b.err = fault.New(fault.StoreUnavailable, "the server cannot keep this broadcast; tell its operator").Because(fmt.Errorf("begin broadcast: %w", b.err))
@@ -90,7 +107,9 @@ func (r *Registry) begin(b *broadcast) {
 		delete(r.broadcasts, b.shelf)
 		r.mu.Unlock()
 		close(b.gone)
+		return
 	}
+	r.output(g, b)
 }
 
 // attach makes the session feed its rendition of b; joined is false when b
@@ -107,13 +126,18 @@ func (r *Registry) attach(b *broadcast, s *session, began bool) (joined bool, er
 	}
 	rd := b.rendition(s.index)
 	if rd == nil {
-		rd = newRendition(s.index, r.opts.Limits.Log, b.restored)
+		if err := b.free(s.called, s.index); err != nil {
+			b.await(r, time.Now())
+			return false, err
+		}
+		rd = newRendition(s.called, s.index, r.opts.Limits.Log, b.restored)
 		if err := r.cut(b, rd); err != nil {
 			b.await(r, time.Now())
 			return false, err
 		}
 		b.renditions = append(b.renditions, rd)
 		slices.SortFunc(b.renditions, func(a, c *rendition) int { return a.index - c.index })
+		b.renditionsChanged()
 	}
 	waited := !b.deadline.IsZero()
 	b.deadline = time.Time{}
@@ -129,6 +153,9 @@ func (r *Registry) attach(b *broadcast, s *session, began bool) (joined bool, er
 	}
 	if began || waited {
 		e.Facts = b.facts()
+		if began {
+			e.Facts["rendition"] = rd.id
+		}
 		r.opts.Journal.Record(e)
 	}
 	r.touch(b.shelf.Stream)
@@ -136,7 +163,11 @@ func (r *Registry) attach(b *broadcast, s *session, began bool) (joined bool, er
 }
 
 func (b *broadcast) facts() map[string]string {
-	return map[string]string{"broadcast": b.id, "server_index": fmt.Sprint(b.shelf.ServerIndex)}
+	facts := map[string]string{"broadcast": b.id, "server_index": strconv.Itoa(b.shelf.ServerIndex)}
+	if b.intended.Partner != 0 {
+		facts["partner"] = strconv.Itoa(b.intended.Partner)
+	}
+	return facts
 }
 
 func (b *broadcast) rendition(index int) *rendition {
@@ -168,6 +199,8 @@ func (r *Registry) cut(b *broadcast, rd *rendition) error {
 			}
 			rd.session.dismiss(cause)
 		}
+		rd.closeLog() // for its other readers
+		b.renditionsChanged()
 		b.renditions = slices.DeleteFunc(b.renditions, func(o *rendition) bool { return o == rd })
 		b.restored = max(b.restored, rd.written()) // time goes on from here
 		r.touch(b.shelf.Stream)
@@ -222,6 +255,7 @@ func (r *Registry) end(b *broadcast, cause *fault.Error) {
 	r.mu.Unlock()
 	err := b.group.Wait()
 	b.cutter.End()
+	b.leave(egress.ErrEnded)
 	if err != nil {
 		r.log.Error("a broadcast ended with an error", "stream", b.shelf.Stream, "error", err)
 	}
@@ -293,6 +327,9 @@ func (r *Registry) playable(b *broadcast, id string, can bool) bool {
 	was := b.state
 	if some == can {
 		b.state = step(b.state, trigger)
+	}
+	if b.state == Playable && b.playableAt.IsZero() {
+		b.playableAt = time.Now()
 	}
 	r.touch(b.shelf.Stream)
 	return b.state != was

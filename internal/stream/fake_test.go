@@ -31,6 +31,7 @@ type shelves struct {
 	begin       chan struct{} // when not nil, Begin waits for it
 	closing     time.Duration // what a cutter needs to close its files
 	closed      int
+	fail        error // of a cutter's Run
 }
 
 func (s *shelves) Shelf(segment.ShelfID) (segment.Shelf, bool) { return nil, false }
@@ -58,6 +59,12 @@ type cutter struct {
 }
 
 func (c *cutter) Run(ctx context.Context, r pipeline.Rendition) error {
+	c.store.mu.Lock()
+	fail := c.store.fail
+	c.store.mu.Unlock()
+	if fail != nil {
+		return fail
+	}
 	cur := r.Source.Subscribe(pipeline.Seq(0))
 	for n := 0; ; n++ {
 		p, err := cur.Next(ctx)

@@ -17,7 +17,7 @@ import (
 func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publication, error) {
 	// A listener on both families sees IPv4 peers as IPv6 ones.
 	req.Remote = netip.AddrPortFrom(req.Remote.Addr().Unmap(), req.Remote.Port())
-	s, superseded, err := r.admit(ctx, req)
+	s, superseded, err := r.admit(ctx, &req)
 	if err != nil {
 		r.refused(&req, fault.From(err))
 		return nil, err
@@ -36,18 +36,25 @@ func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publica
 	return s, nil
 }
 
-func (r *Registry) admit(ctx context.Context, req ingest.Request) (s, superseded *session, err error) {
+func (r *Registry) admit(ctx context.Context, req *ingest.Request) (s, superseded *session, err error) {
 	r.mu.Lock()
 	err = r.draining
 	r.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
-	grant, err := r.opts.Authority.Authenticate(ctx, req)
+	grant, err := r.opts.Authority.Authenticate(ctx, *req)
 	if err != nil {
 		return nil, nil, fault.From(err)
 	}
 	req.Token = "" // nobody behind the authority needs it
+	if grant.Partner != 0 {
+		req.Partner = grant.Partner
+	}
+	called, err := calledBy(&grant)
+	if err != nil {
+		return nil, nil, err
+	}
 
 	now := time.Now()
 	r.mu.Lock()
@@ -70,7 +77,11 @@ func (r *Registry) admit(ctx context.Context, req ingest.Request) (s, superseded
 	} else if err := r.roomFor(grant.Stream); err != nil {
 		return nil, nil, err
 	}
-	s = newSession(r, at, &req, now)
+	if err := r.claim(at, called); err != nil {
+		return nil, nil, err
+	}
+	s = newSession(r, at, req, now)
+	s.called, s.intention = called, intendedOf(&grant)
 	if superseded != nil {
 		superseded.dismiss(fault.New(fault.Superseded,
 			"no media came for %s and another encoder took the place", now.Sub(superseded.lastMedia()).Round(100*time.Millisecond)))

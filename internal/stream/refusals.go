@@ -187,6 +187,15 @@ func (r *Registry) refused(req *ingest.Request, e *fault.Error) {
 	if req.Encoder != "" {
 		facts["encoder"] = req.Encoder[:min(len(req.Encoder), ingest.MaxEncoderName)]
 	}
+	if req.Partner != 0 {
+		facts["partner"] = strconv.Itoa(req.Partner)
+	}
+	if req.Stream != "" {
+		facts["server_index"] = strconv.Itoa(req.ServerIndex)
+		if req.Index != 0 {
+			facts["index"] = strconv.Itoa(req.Index)
+		}
+	}
 	event := Event{
 		Time: time.Now(), Type: PublishRefused, Stream: req.Stream, Reason: e.Reason, Message: e.Message, Facts: facts,
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/pipeline"
@@ -39,13 +40,15 @@ const (
 	tick = 200 * time.Millisecond
 )
 
-// Options are what a Registry needs; all are required but Logger.
+// Options are what a Registry needs; all are required but Outputs and Logger.
 type Options struct {
 	Authority Authority
 	Store     segment.Store
 	Journal   Journal
 	Limits    Limits
-	Logger    *slog.Logger
+	// Outputs are run once for each broadcast.
+	Outputs []egress.Output
+	Logger  *slog.Logger
 }
 
 // Registry is everything that is on air. It is the gate of every door.
@@ -60,6 +63,7 @@ type Registry struct {
 
 	mu         sync.Mutex // guards the fields below, and the same of broadcasts, renditions and sessions
 	draining   error      // why nobody is let in any more; nil while serving
+	closed     bool       // no broadcast begins any more
 	places     map[place]*session
 	sessions   map[string]*session // living, by id
 	ended      []*session          // newest last
@@ -144,16 +148,22 @@ func (r *Registry) Publishers() int {
 }
 
 // shutDown dismisses every publisher and closes every log without ending the
-// broadcasts.
+// broadcasts. Run waits for their outputs.
 func (r *Registry) shutDown() {
 	cause := fault.New(fault.ServerDraining, "the server is shutting down; please reconnect")
 	r.Drain(cause)
 	r.mu.Lock()
+	r.closed = true
 	for _, s := range r.sessions {
 		s.dismiss(cause)
 	}
 	open := make([]*broadcast, 0, len(r.broadcasts))
+	var ending []*broadcast
 	for _, b := range r.broadcasts {
+		if b.leaving {
+			ending = append(ending, b)
+			continue
+		}
 		b.leaving = true
 		open = append(open, b)
 	}
@@ -163,12 +173,16 @@ func (r *Registry) shutDown() {
 		r.mu.Lock()
 		b.closeLogs()
 		r.mu.Unlock()
-		if b.group == nil {
+		if b.err != nil { // it never began
 			continue
 		}
 		if err := b.group.Wait(); err != nil { // what is cut has to reach the store before the store stops
 			r.log.Error("a broadcast was left with an error", "stream", b.shelf.Stream, "error", err)
 		}
+		b.leave(egress.ErrLeaving)
+	}
+	for _, b := range ending { // by somebody else
+		<-b.gone
 	}
 }
 

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +43,9 @@ func weighPacket(p *media.Packet) (int, time.Duration) {
 	return len(p.Payload) + packetOverhead, p.DTS
 }
 
-func newRendition(index int, bounds pipeline.Bounds, end time.Duration) *rendition {
+func newRendition(id string, index int, bounds pipeline.Bounds, end time.Duration) *rendition {
 	rd := &rendition{
-		id: strconv.Itoa(index), index: index, end: end,
+		id: id, index: index, end: end,
 		known: make(map[media.TrackID]*media.Track),
 	}
 	rd.log.Store(pipeline.NewLog(bounds, weighPacket))

@@ -12,8 +12,8 @@ import (
 // timeline and numbers. It runs before anybody is let in.
 func (r *Registry) restore(g *run.Group) {
 	for _, i := range r.opts.Store.Interrupted() {
-		b := newBroadcast(i.Broadcast.ID, i.ID, i.Broadcast.Start)
-		b.restored = i.End
+		b := r.newBroadcast(i.Broadcast.ID, i.ID, i.Broadcast.Start, intendedBy(i.Broadcast.Note))
+		b.restored, b.continued = i.End, true
 		b.group = run.New(g.Context())
 		cutter, err := r.opts.Store.Begin(i.ID, i.Broadcast, func(e segment.Event) { r.observe(b, e) })
 		if err != nil {
@@ -27,9 +27,10 @@ func (r *Registry) restore(g *run.Group) {
 		b.deadline = now.Add(r.opts.Limits.ReconnectWindow)
 		if shelf, ok := r.opts.Store.Shelf(i.ID); ok {
 			if rows, _ := shelf.Renditions(); len(rows) > 0 {
-				b.state = step(b.state, CanPlay)
+				b.state, b.playableAt = step(b.state, CanPlay), now
 			}
 		}
+		r.output(g, b)
 		r.mu.Lock()
 		r.broadcasts[i.ID] = b
 		r.touch(i.ID.Stream)

@@ -14,12 +14,14 @@ import (
 
 // session is one publisher's connection; it is the door's ingest.Publication.
 type session struct {
-	reg   *Registry
-	id    string
-	shelf segment.ShelfID
-	index int
-	req   ingest.Request // without the token
-	start time.Time
+	reg       *Registry
+	id        string
+	shelf     segment.ShelfID
+	index     int
+	called    string         // the id of its rendition
+	intention intended       // for the broadcast, if it begins one
+	req       ingest.Request // without the token
+	start     time.Time
 
 	done  chan struct{}
 	cause atomic.Pointer[fault.Error] // why it was dismissed

@@ -77,13 +77,13 @@ const maxServerIndex = 1
 func (b *broadcast) status() BroadcastStatus {
 	st := BroadcastStatus{
 		ID: b.id, ServerIndex: b.shelf.ServerIndex, State: b.state,
-		Start: b.start, End: b.end, ReconnectDeadline: b.deadline,
+		Start: b.start, End: b.end, ReconnectDeadline: b.deadline, Playable: b.playableAt, Policy: b.intended.Policy,
 	}
 	for _, rd := range b.renditions {
 		stats := rd.stats()
 		st.Discontinuities += rd.discontinuities.Load()
 		rs := RenditionStatus{
-			ID: rd.id, Tracks: rd.Tracks(), Playable: rd.playable,
+			ID: rd.id, Index: rd.index, Tracks: rd.Tracks(), Playable: rd.playable,
 			LogBytes: stats.Bytes, LogSpan: stats.Span, LogLaps: stats.Laps,
 		}
 		if rd.session != nil {
