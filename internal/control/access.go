@@ -35,6 +35,14 @@ var access = map[string]auth.Role{
 	klivev1.SessionService_GetSession_FullMethodName:        auth.Viewer,
 	klivev1.SessionService_DisconnectSession_FullMethodName: auth.Admin,
 
+	klivev1.RecordingService_ListRecordings_FullMethodName: auth.Viewer,
+	klivev1.RecordingService_GetRecording_FullMethodName:   auth.Viewer,
+	klivev1.RecordingService_RetryDelivery_FullMethodName:  auth.Admin,
+	klivev1.RecordingService_SplitRecording_FullMethodName: auth.Admin,
+
+	klivev1.KalturaBridgeService_GetKalturaBridge_FullMethodName:    auth.Viewer,
+	klivev1.KalturaBridgeService_ResyncKalturaBridge_FullMethodName: auth.Admin,
+
 	klivev1.NodeService_GetNode_FullMethodName:   auth.Viewer,
 	klivev1.NodeService_DrainNode_FullMethodName: auth.Admin,
 

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/stream"
 )
@@ -34,6 +35,7 @@ var origins = map[stream.Origin]klivev1.StreamOrigin{
 	stream.FromAPI:      klivev1.StreamOrigin_STREAM_ORIGIN_API,
 	stream.FromConfig:   klivev1.StreamOrigin_STREAM_ORIGIN_CONFIGURATION,
 	stream.FromTemplate: klivev1.StreamOrigin_STREAM_ORIGIN_TEMPLATE,
+	stream.FromKaltura:  klivev1.StreamOrigin_STREAM_ORIGIN_KALTURA,
 }
 
 var trackKinds = map[media.Kind]klivev1.TrackKind{
@@ -108,16 +110,30 @@ func broadcastProto(id string, b *stream.BroadcastStatus) *klivev1.Broadcast {
 		StartTime:          timestamp(b.Start),
 		EndTime:            timestamp(b.End),
 		ReconnectDeadline:  timestamp(b.ReconnectDeadline),
+		PlayableTime:       timestamp(b.Playable),
+		Policy:             policyProto(b.Policy),
 		Renditions:         make([]*klivev1.Rendition, len(b.Renditions)),
 		DiscontinuityCount: int64(b.Discontinuities), //nolint:gosec // a count
 	}
 	for i, r := range b.Renditions {
-		out.Renditions[i] = &klivev1.Rendition{Id: r.ID, Tracks: trackProtos(r.Tracks), Playable: r.Playable}
+		out.Renditions[i] = &klivev1.Rendition{
+			Id: r.ID, Tracks: trackProtos(r.Tracks), Playable: r.Playable,
+			IngestIndex: int32(r.Index), //nolint:gosec // 1 to 9999
+		}
 		if r.Session != "" {
 			out.Renditions[i].Session = sessionName(id, r.Session)
 		}
 	}
 	return out
+}
+
+func policyProto(p egress.Policy) *klivev1.BroadcastPolicy {
+	return &klivev1.BroadcastPolicy{
+		SegmentDuration: duration(p.SegmentDuration),
+		Dvr:             &klivev1.DvrPolicy{Enabled: p.DVR.Enabled, Window: duration(p.DVR.Window)},
+		RecordingMode:   recordingModes[p.Recording],
+		LowLatency:      p.LowLatency,
+	}
 }
 
 func sessionProto(s *stream.SessionStatus) *klivev1.Session {
@@ -207,6 +223,14 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(t)
+}
+
+// duration leaves durations of zero out, where zero means that there is none.
+func duration(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // etag shows a revision; declared entries, which cannot be changed here, have

@@ -34,6 +34,8 @@ func newGateway(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		klivev1.RegisterStreamServiceHandler,
 		klivev1.RegisterSessionServiceHandler,
+		klivev1.RegisterRecordingServiceHandler,
+		klivev1.RegisterKalturaBridgeServiceHandler,
 		klivev1.RegisterNodeServiceHandler,
 		klivev1.RegisterEventServiceHandler,
 	} {

@@ -11,7 +11,9 @@ import (
 const (
 	streamsCollection  = "streams/"
 	sessionsCollection = "/sessions/"
+	recordsCollection  = "/recordings/"
 	nodeName           = "node"
+	bridgeName         = "kalturaBridge"
 	anyStream          = "-" // AIP-159: all parents
 )
 
@@ -24,6 +26,10 @@ func streamName(stream string) string { return streamsCollection + stream }
 
 func sessionName(stream, session string) string {
 	return streamsCollection + stream + sessionsCollection + session
+}
+
+func recordingName(stream, recording string) string {
+	return streamsCollection + stream + recordsCollection + recording
 }
 
 // parseStreamName reads `streams/{stream}`.
@@ -46,18 +52,31 @@ func parseParent(name string) (string, error) {
 // parseSessionName reads `streams/{stream}/sessions/{session}`; the stream may
 // be `-`, as session ids are unique among all streams.
 func parseSessionName(name string) (stream, session string, err error) {
-	rest, ok := strings.CutPrefix(name, streamsCollection)
-	stream, session, cut := strings.Cut(rest, sessionsCollection)
-	if !ok || !cut || stream != anyStream && !resourceID.MatchString(stream) || !resourceID.MatchString(session) {
-		return "", "", badName("name", name, "streams/{stream}/sessions/{session}")
-	}
-	return stream, session, nil
+	return parseChildName(name, sessionsCollection, "streams/{stream}/sessions/{session}")
 }
 
-// checkNodeName accepts `node` and the empty name.
-func checkNodeName(name string) error {
-	if name != "" && name != nodeName {
-		return badName("name", name, nodeName)
+// parseRecordingName reads `streams/{stream}/recordings/{recording}`; the
+// stream may be `-`, as recording ids are unique among all streams.
+func parseRecordingName(name string) (stream, recording string, err error) {
+	return parseChildName(name, recordsCollection, "streams/{stream}/recordings/{recording}")
+}
+
+// parseChildName reads the name of what belongs to a stream; the stream may be
+// `-`.
+func parseChildName(name, collection, pattern string) (stream, child string, err error) {
+	rest, ok := strings.CutPrefix(name, streamsCollection)
+	stream, child, cut := strings.Cut(rest, collection)
+	if !ok || !cut || stream != anyStream && !resourceID.MatchString(stream) || !resourceID.MatchString(child) {
+		return "", "", badName("name", name, pattern)
+	}
+	return stream, child, nil
+}
+
+// checkSingleton accepts the name of a resource of which there is one (AIP-156),
+// and the empty name.
+func checkSingleton(name, want string) error {
+	if name != "" && name != want {
+		return badName("name", name, want)
 	}
 	return nil
 }

@@ -16,14 +16,14 @@ type nodeService struct {
 }
 
 func (s *nodeService) GetNode(ctx context.Context, r *klivev1.GetNodeRequest) (*klivev1.Node, error) {
-	if err := checkNodeName(r.GetName()); err != nil {
+	if err := checkSingleton(r.GetName(), nodeName); err != nil {
 		return nil, err
 	}
 	return s.describe(ctx)
 }
 
 func (s *nodeService) DrainNode(ctx context.Context, r *klivev1.DrainNodeRequest) (*klivev1.Node, error) {
-	if err := checkNodeName(r.GetName()); err != nil {
+	if err := checkSingleton(r.GetName(), nodeName); err != nil {
 		return nil, err
 	}
 	if err := s.node.Drain(ctx); err != nil {

@@ -87,6 +87,14 @@ type Options struct {
 	Addresses Addresses
 	Mounts    []Mount
 
+	// Bridge is the bridge to a Kaltura backend; nil: there is none.
+	Bridge stream.Bridge
+	// Recordings is what was recorded; nil: nothing is ever recorded.
+	Recordings stream.Recordings
+	// Deliveries is what waits for the Kaltura backend; nil: nothing is
+	// delivered.
+	Deliveries stream.Deliveries
+
 	Logger  *slog.Logger      // nil: nothing is logged
 	Metrics *observe.Registry // nil: nothing is counted
 

@@ -18,17 +18,21 @@ var linksPage = template.Must(template.New("links").Parse(linksSource))
 type link struct{ Path, Title string }
 
 // linksHandler is the page at /: what there is to look at, without a script.
-func linksHandler(version string, mounts []Mount) http.Handler {
+func linksHandler(o *Options, version string) http.Handler {
 	links := []link{
 		{"/v1/streams", "Streams"},
 		{"/v1/streams/-/sessions", "Sessions of all streams"},
+		{"/v1/streams/-/recordings", "Recordings of all streams"},
 		{"/v1/events", "Events, newest first"},
 		{"/v1/node", "This node"},
 		{"/v1/streams:watch", "Watch streams (does not end)"},
 		{"/v1/events:watch", "Watch events (does not end)"},
 		{"/openapi.json", "OpenAPI document"},
 	}
-	for _, m := range mounts {
+	if o.Bridge != nil {
+		links = append(links, link{"/v1/kalturaBridge", "The bridge to the Kaltura backend"})
+	}
+	for _, m := range o.Mounts {
 		if m.Title != "" {
 			links = append(links, link{m.Path, m.Title})
 		}
@@ -56,7 +60,7 @@ func routes(o *Options, version string, gateway http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", withRole(auth.Viewer, gateway))
 	mux.Handle("GET /openapi.json", openapiHandler())
-	mux.Handle("GET /{$}", linksHandler(version, o.Mounts))
+	mux.Handle("GET /{$}", linksHandler(o, version))
 	for _, m := range o.Mounts {
 		mux.Handle(m.Path, withRole(m.Role, m.Handler))
 	}

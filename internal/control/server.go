@@ -143,6 +143,10 @@ func (s *Server) newGRPC(d *door, more ...grpc.ServerOption) *grpc.Server {
 		entries: o.Entries, live: o.Live, journal: o.Journal, addresses: o.Addresses, board: s.board, watches: s.watches,
 	})
 	klivev1.RegisterSessionServiceServer(server, &sessionService{entries: o.Entries, live: o.Live})
+	klivev1.RegisterRecordingServiceServer(server, &recordingService{
+		entries: o.Entries, live: o.Live, recordings: o.Recordings, deliveries: o.Deliveries,
+	})
+	klivev1.RegisterKalturaBridgeServiceServer(server, &kalturaBridgeService{bridge: o.Bridge, deliveries: o.Deliveries})
 	klivev1.RegisterNodeServiceServer(server, &nodeService{node: o.Node, entries: o.Entries, live: o.Live})
 	klivev1.RegisterEventServiceServer(server, &eventService{journal: o.Journal, watches: s.watches})
 	return server

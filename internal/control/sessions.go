@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
 	"github.com/klive-media/klive/internal/auth"
 	"github.com/klive-media/klive/internal/fault"
@@ -45,10 +47,8 @@ func (s *sessionService) ListSessions(ctx context.Context, r *klivev1.ListSessio
 	sessions := s.live.Sessions(id)
 	if len(sessions) == 0 && id != "" {
 		// An empty list is the answer for a stream that is known.
-		if _, onAir := s.live.Status(id); !onAir {
-			if _, err := s.entries.Get(ctx, id); err != nil {
-				return nil, err
-			}
+		if err := checkStream(ctx, s.entries, s.live, id); err != nil {
+			return nil, err
 		}
 	}
 	var found []*klivev1.Session
@@ -57,7 +57,7 @@ func (s *sessionService) ListSessions(ctx context.Context, r *klivev1.ListSessio
 			found = append(found, p)
 		}
 	}
-	page, next, err := paginate(found, newestFirst, pageQuery{
+	page, next, err := paginate(found, sessionKey, pageQuery{
 		size: r.GetPageSize(), token: r.GetPageToken(), method: "sessions", parent: r.GetParent(), filter: r.GetFilter(),
 	})
 	if err != nil {
@@ -66,14 +66,26 @@ func (s *sessionService) ListSessions(ctx context.Context, r *klivev1.ListSessio
 	return &klivev1.ListSessionsResponse{Sessions: page, NextPageToken: next}, nil
 }
 
-// newestFirst is a key that sorts younger sessions before older ones, and
-// sessions of the same moment by id.
-func newestFirst(s *klivev1.Session) string {
+func sessionKey(s *klivev1.Session) string { return newestFirst(s.GetStartTime(), s.GetId()) }
+
+// newestFirst is a key that sorts what began later before what began earlier,
+// and what began at the same moment by id.
+func newestFirst(begin *timestamppb.Timestamp, id string) string {
 	var start int64
-	if s.GetStartTime() != nil {
-		start = s.GetStartTime().AsTime().UnixNano()
+	if begin != nil {
+		start = begin.AsTime().UnixNano()
 	}
-	return fmt.Sprintf("%016x %s", uint64(math.MaxInt64-start), s.GetId()) //nolint:gosec // sorts, nothing else
+	return fmt.Sprintf("%016x %s", uint64(math.MaxInt64-start), id) //nolint:gosec // sorts, nothing else
+}
+
+// checkStream returns nil when the stream is known: to its authority, or
+// because it is or lately was on air.
+func checkStream(ctx context.Context, entries stream.Entries, live stream.Live, id string) error {
+	if _, onAir := live.Status(id); onAir {
+		return nil
+	}
+	_, err := entries.Get(ctx, id)
+	return err
 }
 
 func (s *sessionService) GetSession(_ context.Context, r *klivev1.GetSessionRequest) (*klivev1.Session, error) {

@@ -240,7 +240,7 @@ func TestBadNames(t *testing.T) {
 		_, _, err := parseSessionName(name)
 		require.Equal(t, fault.InvalidField, fault.ReasonOf(err), name)
 	}
-	require.Equal(t, fault.InvalidField, fault.ReasonOf(checkNodeName("nodes/1")))
+	require.Equal(t, fault.InvalidField, fault.ReasonOf(checkSingleton("nodes/1", nodeName)))
 }
 
 func TestErrorsBecomeStatuses(t *testing.T) {
