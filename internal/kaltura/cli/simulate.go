@@ -41,6 +41,8 @@ type SimulateCommand struct {
 	Token     string   `help:"Token of the entries; else a random one." placeholder:"TEXT"`
 	Profile   string   `help:"Conversion profile of the entries: ${enum}." enum:"passthrough,transcode,hd" default:"passthrough"`
 	Record    string   `help:"Recording of the entries: ${enum}." enum:"off,appended,per-session" default:"off"`
+	Preview   bool     `help:"Entries begin in preview: only who may preview sees them until they go live."`
+	Quota     int      `help:"Entries the partner may have on air at once." default:"100000"`
 	DVR       int      `name:"dvr" help:"DVR window of the entries in minutes; 0 is off." default:"0" placeholder:"MINUTES"`
 	Hostname  []string `help:"Host name of a media server that is known from the start; may be repeated." placeholder:"NAME"`
 	MediaURL  string   `name:"media-url" help:"Where players reach the media server." default:"http://127.0.0.1:8080" placeholder:"URL"`
@@ -84,6 +86,9 @@ func (s *SimulateCommand) Run(ctx context.Context, program *kong.Kong) error {
 		return nil
 	})
 	if err != nil {
+		if ctx.Err() != nil { // it was stopped while it started
+			err = nil
+		}
 		return errors.Join(err, listener.Close())
 	}
 	<-group.Context().Done()
@@ -104,6 +109,9 @@ const maxEntries = 10_000
 func (s *SimulateCommand) Validate() error {
 	if s.Partner <= 0 {
 		return errors.New("--partner is a positive number: those below belong to the backend itself")
+	}
+	if s.Quota < 1 {
+		return errors.New("--quota is at least 1")
 	}
 	if s.Entries < 0 || s.Entries > maxEntries {
 		return fmt.Errorf("--entries is between 0 and %d", maxEntries)
@@ -131,7 +139,7 @@ func (s *SimulateCommand) options() kalturatest.Options {
 	o := kalturatest.Options{
 		Partners: []kalturatest.Partner{
 			{ID: kalturatest.MediaServerPartner, Secret: ks.Secret(s.Secret)},
-			{ID: s.Partner, Secret: ks.Secret(s.Secret), Features: features, MaxPassthrough: quota, MaxTranscoded: quota},
+			{ID: s.Partner, Secret: ks.Secret(s.Secret), Features: features, MaxPassthrough: s.Quota, MaxTranscoded: s.Quota},
 		},
 		Directory: s.Directory, SharedDirectory: s.Shared, MediaURL: s.MediaURL, Legacy: s.Legacy,
 	}
@@ -141,7 +149,8 @@ func (s *SimulateCommand) options() kalturatest.Options {
 	}
 	for _, id := range ids {
 		o.Entries = append(o.Entries, kalturatest.Entry{ID: id, Partner: s.Partner, Token: ks.Secret(s.Token), Profile: profileIDs[s.Profile],
-			Record: recordings[s.Record], DVR: s.DVR > 0, DVRWindow: s.DVR})
+			Record: recordings[s.Record], DVR: s.DVR > 0, DVRWindow: s.DVR,
+			ExplicitLive: s.Preview})
 	}
 	owner := kalturatest.MediaServerPartner
 	if s.ECDN {
@@ -152,9 +161,6 @@ func (s *SimulateCommand) options() kalturatest.Options {
 	}
 	return o
 }
-
-// quota lets a load test run more entries than an account usually may.
-const quota = 100_000
 
 var profileIDs = map[string]int{
 	"passthrough": kalturatest.ProfilePassthrough,
@@ -174,20 +180,21 @@ func randomHex(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
+// sessionLife is how long the printed session is good.
+const sessionLife = 24 * time.Hour
+
 // explain prints what to put where. The secrets are shown on purpose: they
 // are the simulator's own, made to be pasted.
 func (s *SimulateCommand) explain(w io.Writer, address string, o kalturatest.Options) error {
 	base := "http://" + address
-	partner, mode := kalturatest.MediaServerPartner, "saas (partner -5 acts for the entry's partner)"
-	if s.ECDN {
-		partner, mode = s.Partner, "ecdn (the partner acts for itself)"
-	}
+	partner, mode := s.actor()
 	var b strings.Builder
 	fmt.Fprintf(&b, "A simulated Kaltura backend answers at %s\n\n", base)
 	fmt.Fprintf(&b, "For the media server:\n  service URL    %s\n  mode           %s\n  partner        %d\n  admin secret   %s\n", base, mode, partner, s.Secret)
 	for _, host := range s.Hostname {
 		fmt.Fprintf(&b, "  host name      %s\n", host)
 	}
+	fmt.Fprintf(&b, "\nThe same for the configuration file of kLive:\n\n%s", s.section(base))
 	b.WriteString("\nFor encoders (server, then stream key):\n")
 	for i, e := range o.Entries {
 		if i == len(s.Entry)+3 {
@@ -204,7 +211,41 @@ func (s *SimulateCommand) explain(w io.Writer, address string, o kalturatest.Opt
 		first = o.Entries[0].ID
 	}
 	fmt.Fprintf(&b, "\nFor players, once an entry is playable:\n  %s/p/%d/sp/%d00/playManifest/entryId/%s/format/applehttp/protocol/http/a.m3u8\n", base, s.Partner, s.Partner, first)
+	session := ks.Sign(ks.Secret(s.Secret), ks.Session{Partner: partner, Type: ks.Admin, Expires: time.Now().Add(sessionLife), User: "simulate",
+		Privileges: ks.ParsePrivileges("disableentitlement")})
+	fmt.Fprintf(&b, "\nAn admin session, which the control API of the media server takes as a bearer for a day:\n  export KLIVE_CTL_TOKEN=%s\n", session.Reveal())
 	fmt.Fprintf(&b, "\nTo look and to break:\n  curl %[1]s/simulator/state\n  curl -d '{\"kind\":\"down\",\"times\":3}' %[1]s/simulator/faults\n  curl -X DELETE %[1]s/simulator/faults\n  curl -X POST %[1]s/simulator/sessions:revoke\n\n", base)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// actor is the partner whose secret the media server uses, and the mode in
+// words.
+func (s *SimulateCommand) actor() (partner int, mode string) {
+	if s.ECDN {
+		return s.Partner, "ecdn (the partner acts for itself)"
+	}
+	return kalturatest.MediaServerPartner, "saas (partner -5 acts for the entry's partner)"
+}
+
+// section is the section kaltura of a configuration that fits.
+func (s *SimulateCommand) section(base string) string {
+	var b strings.Builder
+	partner, _ := s.actor()
+	mode := "saas"
+	if s.ECDN {
+		mode = "ecdn"
+	}
+	fmt.Fprintf(&b, "kaltura:\n  mode: %s\n  url: %s\n  partner_id: %d\n  admin_secret: %q\n", mode, base, partner, s.Secret)
+	if len(s.Hostname) > 0 {
+		fmt.Fprintf(&b, "  hostname: %q\n", s.Hostname[0])
+	}
+	switch {
+	case s.ECDN: // recordings are uploaded
+	case s.Shared != "":
+		fmt.Fprintf(&b, "  shared_directory: %q\n", s.Shared)
+	default: // without a shared disk a path would not be found
+		b.WriteString("  delivery: upload\n")
+	}
+	return b.String()
 }

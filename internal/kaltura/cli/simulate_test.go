@@ -5,13 +5,19 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/klive-media/klive/internal/config"
+	"github.com/klive-media/klive/internal/kaltura/ks"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -79,6 +85,7 @@ func TestWrongFlagsSaySo(t *testing.T) {
 	for want, args := range map[string][]string{
 		"is no entry id":          {"--entry", "lobby"},
 		"--partner is a positive": {"--partner", "0"},
+		"--quota is at least":     {"--quota", "0"},
 		"--entries is between":    {"--entries", "100000"},
 	} {
 		_, err := parse(t, io.Discard, args...)
@@ -86,4 +93,39 @@ func TestWrongFlagsSaySo(t *testing.T) {
 	}
 	_, stop := start(t, "--listen", "nowhere")
 	require.ErrorContains(t, stop(), "listen on nowhere")
+}
+
+// The printed section is a configuration that loads and names the simulator.
+func TestPrintedConfigurationLoads(t *testing.T) {
+	shared := t.TempDir()
+	for _, c := range []struct {
+		args   []string
+		want   config.Kaltura
+		shared bool
+	}{
+		{nil, config.Kaltura{Mode: "saas", PartnerID: -5, Delivery: "upload"}, false},
+		{[]string{"--shared-directory", shared, "--hostname", "ms1.example.com"},
+			config.Kaltura{Mode: "saas", PartnerID: -5, Delivery: "auto", Hostname: "ms1.example.com", SharedDirectory: shared}, true},
+		{[]string{"--ecdn", "--partner", "205", "--preview"}, config.Kaltura{Mode: "ecdn", PartnerID: 205, Delivery: "auto"}, false},
+	} {
+		printed, stop := start(t, append(c.args, "--secret", "abc\"d")...)
+		base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(printed)
+		_, section, _ := strings.Cut(printed, "kaltura:\n")
+		section, _, _ = strings.Cut(section, "\n\n")
+		file := filepath.Join(t.TempDir(), "klive.yaml")
+		require.NoError(t, os.WriteFile(file, []byte("kaltura:\n"+section), 0o600))
+		loaded, err := config.Load(config.Options{File: file, Env: []string{}})
+		require.NoError(t, err)
+		require.NoError(t, stop())
+		got := loaded.Kaltura
+		require.Equal(t, "abc\"d", got.AdminSecret.Reveal())
+		require.Equal(t, base, got.URL)
+		require.Equal(t, c.shared, got.SharedDisk())
+		require.Equal(t, c.want, config.Kaltura{Mode: got.Mode, PartnerID: got.PartnerID, Delivery: got.Delivery, Hostname: got.Hostname, SharedDirectory: got.SharedDirectory})
+		token := regexp.MustCompile(`KLIVE_CTL_TOKEN=(\S+)`).FindStringSubmatch(printed)[1]
+		session, err := ks.Verify(token, time.Now(), func(int) []ks.Secret { return []ks.Secret{"abc\"d"} })
+		require.NoError(t, err)
+		require.True(t, session.IsAdmin())
+		require.Equal(t, c.want.PartnerID, session.Partner)
+	}
 }
