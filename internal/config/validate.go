@@ -176,6 +176,16 @@ func (c Config) Authenticated() bool {
 	return len(c.Auth.Tokens) > 0 || c.Control.TLS.ClientCA != "" || c.Kaltura.Enabled()
 }
 
+// ControlExposed reports whether a listener of the control API can be reached from other machines.
+func (c Config) ControlExposed() bool {
+	for _, address := range []string{c.Control.GRPCListen, c.Control.HTTPListen} {
+		if host, _, err := net.SplitHostPort(address); err == nil && !isLoopback(host) {
+			return true
+		}
+	}
+	return false
+}
+
 func (v *checker) controlAccess(c Config) {
 	if c.Authenticated() {
 		return
