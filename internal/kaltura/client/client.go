@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -75,6 +76,9 @@ type Options struct {
 	Timeout      time.Duration     // of one attempt; DefaultTimeout when 0
 	Transport    http.RoundTripper // nil: a pool of its own
 	Observer     Observer          // nil: nobody looks
+	// Logger gets a line for each exchange at level debug, without parameters
+	// that are secret; nil writes none.
+	Logger *slog.Logger
 }
 
 // Client calls one backend as one partner.
@@ -106,6 +110,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Observer == nil {
 		o.Observer = unobserved{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Transport == nil {
 		o.Transport = &http.Transport{

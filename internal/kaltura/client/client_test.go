@@ -213,7 +213,7 @@ func appendPieces(t *testing.T, c *Client, b *kalturatest.Backend, shared, asset
 	inject(t, b, kalturatest.Fault{Kind: kalturatest.Lost, Action: "upload", Times: 1})
 	u, err = c.UploadChunk(ctx, partner, id, file, 4, 6, true)
 	require.NoError(t, err, "the lost answer of the last chunk is asked for")
-	require.EqualValues(t, uploadFull, u.Status)
+	require.EqualValues(t, UploadFull, u.Status)
 	require.EqualValues(t, 10, u.Uploaded)
 	e, err := c.Append(ctx, partner, Segment{Entry: entry, Asset: asset, Duration: 90 * time.Second, Last: true, Upload: id})
 	require.NoError(t, err)

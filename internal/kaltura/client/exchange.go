@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -30,7 +31,9 @@ type answer struct {
 
 // exchange sends a request and reads the answer, within the timeout. All
 // parameters travel in the body: addresses end up in logs.
-func (c *Client) exchange(ctx context.Context, r *request) (answer, error) {
+func (c *Client) exchange(ctx context.Context, r *request) (a answer, err error) {
+	began := time.Now()
+	defer func() { c.trace(ctx, r, a.header, err, time.Since(began)) }()
 	timeout := r.timeout
 	if timeout == 0 {
 		timeout = c.options.Timeout
@@ -52,13 +55,37 @@ func (c *Client) exchange(ctx context.Context, r *request) (answer, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case resp.StatusCode != http.StatusOK:
-		return answer{}, &Unavailable{Service: r.service, Action: r.action, Cause: CauseStatus, Status: resp.StatusCode, Doubt: true}
+		return answer{header: resp.Header}, &Unavailable{Service: r.service, Action: r.action, Cause: CauseStatus, Status: resp.StatusCode, Doubt: true}
 	case err != nil:
 		return answer{}, away(r, true, err)
 	case len(body) > maxAnswer:
 		return answer{}, unreadable(r.service, r.action, fmt.Errorf("the answer is longer than %d bytes", maxAnswer))
 	}
 	return answer{resp.Header, body}, nil
+}
+
+// trace writes a line about the exchange for whoever follows one. The backend's
+// own log is found by the session id and the host that answered.
+func (c *Client) trace(ctx context.Context, r *request, h http.Header, err error, took time.Duration) {
+	log := c.options.Logger
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("service", r.service), slog.String("action", r.action), slog.Duration("took", took)}
+	for _, name := range []string{"entryId", "partnerId", "hostName", "hostname", "mediaServerIndex", "liveEntryStatus"} {
+		if v, ok := r.params[name]; ok {
+			attrs = append(attrs, slog.Any(name, v))
+		}
+	}
+	for _, name := range []string{"X-Kaltura-Session", "X-Me", "X-Kaltura"} {
+		if v := h.Get(name); v != "" {
+			attrs = append(attrs, slog.String(name, v))
+		}
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	log.LogAttrs(ctx, slog.LevelDebug, "backend call", attrs...)
 }
 
 // away is the error of an exchange that got no answer.

@@ -3,12 +3,18 @@ package client
 import (
 	"context"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// uploadTimeout is of one chunk: the backend may wait 45 s for others.
-const uploadTimeout = 3 * time.Minute
+const (
+	// uploadTimeout is of one chunk: the backend may wait 45 s for others.
+	uploadTimeout = 3 * time.Minute
+	// appendTimeout is of one piece of a recording. The backend lets itself run
+	// for 60 s, and giving up before it does leaves a doubt that need not be.
+	appendTimeout = 90 * time.Second
+)
 
 // Asset is one flavor of an entry.
 type Asset struct {
@@ -84,25 +90,45 @@ type Segment struct {
 	// Either a path on a disk that the backend shares, or an upload.
 	Path   string
 	Upload string
+	// Keep: the backend must leave the file at Path where it is; else it may
+	// take it.
+	Keep bool
+}
+
+// resource is the file as the backend takes it.
+func (s Segment) resource() Params {
+	if s.Upload != "" {
+		return Params{"objectType": "KalturaUploadedFileTokenResource", "token": s.Upload}
+	}
+	return Params{"objectType": "KalturaServerFileResource", "localFilePath": s.Path, "keepOriginalFile": s.Keep}
 }
 
 // Append hands over a piece of a recording. It is not idempotent and never
 // repeated by itself: after an *Unavailable with Doubt the piece may be there.
 func (c *Client) Append(ctx context.Context, partner int, s Segment) (e Entry, err error) {
-	resource := Params{"objectType": "KalturaServerFileResource", "localFilePath": s.Path, "keepOriginalFile": true}
-	if s.Upload != "" {
-		resource = Params{"objectType": "KalturaUploadedFileTokenResource", "token": s.Upload}
-	}
-	at := Place{Entry: s.Entry, Index: s.Index}
-	params := at.params(Params{"assetId": s.Asset, "resource": resource, "duration": s.Duration.Seconds(), "isLastChunk": s.Last})
-	delete(params, "hostname")
-	return e, c.Do(ctx, Call{Service: "liveStream", Action: "appendRecording", Partner: partner, Params: params}, &e)
+	return e, c.Do(ctx, Call{Service: "liveStream", Action: "appendRecording", Partner: partner, Timeout: appendTimeout,
+		Params: Params{"entryId": s.Entry, "assetId": s.Asset, "mediaServerIndex": strconv.Itoa(s.Index), "resource": s.resource(),
+			"duration": s.Duration.Seconds(), "isLastChunk": s.Last}}, &e)
+}
+
+// SetContent hands over a whole recording, where the partner's recordings are
+// not appended to. The backend finds the recorded entry and makes the flavors
+// itself; Asset and Last are not used. Like Append it is not repeated.
+func (c *Client) SetContent(ctx context.Context, partner int, s Segment) (e Entry, err error) {
+	return e, c.Do(ctx, Call{Service: "liveStream", Action: "setRecordedContent", Partner: partner, Timeout: appendTimeout,
+		Params: Params{"entryId": s.Entry, "mediaServerIndex": strconv.Itoa(s.Index), "resource": s.resource(), "duration": s.Duration.Seconds()}}, &e)
+}
+
+// CancelReplace takes back a replacement of a recorded entry that waits, so
+// that it does not race with the one that the last piece makes.
+func (c *Client) CancelReplace(ctx context.Context, partner int, recorded string) error {
+	return c.Do(ctx, Call{Service: "media", Action: "cancelReplace", Partner: partner, Idempotent: true, Params: Params{"entryId": recorded}}, nil)
 }
 
 // Upload is an upload token.
 type Upload struct {
 	ID       Text `json:"id"`
-	Status   Int  `json:"status"` // 0 pending, 1 partial, 2 full, 3 closed
+	Status   Int  `json:"status"` // UploadPending …; everything above is the end of it
 	Uploaded Int  `json:"uploadedFileSize"`
 }
 
@@ -119,7 +145,11 @@ func (c *Client) GetUpload(ctx context.Context, partner int, id string) (u Uploa
 }
 
 // The states of an upload that matter here.
-const uploadFull = 2
+const (
+	UploadPending Int = 0 // nothing has come
+	UploadPartial Int = 1 // the first Uploaded bytes have
+	UploadFull    Int = 2 // it can be used
+)
 
 // UploadChunk sends size bytes of a file at an offset. Chunks go to their
 // offset, so that one that failed is sent again; final says that it is the
@@ -131,7 +161,7 @@ func (c *Client) UploadChunk(ctx context.Context, partner int, id string, from i
 		Params: Params{"uploadTokenId": id, "resume": offset > 0, "finalChunk": final, "resumeAt": offset}}, &u)
 	if final && HasCode(err, "UPLOAD_TOKEN_INVALID_STATUS_FOR_UPLOAD") {
 		// The answer to an earlier attempt may have been lost.
-		if now, getErr := c.GetUpload(ctx, partner, id); getErr == nil && now.Status == uploadFull {
+		if now, getErr := c.GetUpload(ctx, partner, id); getErr == nil && now.Status == UploadFull {
 			return now, nil
 		}
 	}
