@@ -58,6 +58,8 @@ type Registry struct {
 	epoch time.Time                 // what silence is measured from: its clock never steps
 	group atomic.Pointer[run.Group] // of Run; nil before
 
+	restored chan struct{} // closed when what a restart interrupted is back
+
 	counters Counters
 	refusals *refusals
 
@@ -93,6 +95,7 @@ func NewRegistry(o Options) *Registry {
 	}
 	return &Registry{
 		opts: o, log: o.Logger, epoch: time.Now(), refusals: newRefusals(),
+		restored:   make(chan struct{}),
 		places:     make(map[place]*session),
 		sessions:   make(map[string]*session),
 		broadcasts: make(map[segment.ShelfID]*broadcast),
@@ -111,6 +114,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g := run.New(context.WithoutCancel(ctx)) // cutting outlives ctx until the logs are closed
 	r.restore(g)
 	r.group.Store(g)
+	close(r.restored)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -123,6 +127,10 @@ func (r *Registry) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Restored is closed once everything that a restart interrupted is among the
+// statuses: who compares them with what it remembers waits for it.
+func (r *Registry) Restored() <-chan struct{} { return r.restored }
 
 // Drain lets no new publisher in; cause is what they are told. Who is on air
 // goes on.

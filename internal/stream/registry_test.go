@@ -366,6 +366,7 @@ func TestARestartContinuesWhatWasOnAir(t *testing.T) {
 			ID: segment.ShelfID{Stream: "lobby"}, Broadcast: segment.Broadcast{ID: "before", Start: start}, End: 55 * time.Second,
 		}}
 	}, func(st *station) {
+		<-st.reg.Restored()
 		require.Equal(t, "before", st.status().Broadcasts[0].ID)
 		time.Sleep(2 * time.Second)
 		e := st.publish(1, 0)
