@@ -2,6 +2,7 @@ package kalturatest
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -57,6 +58,50 @@ func TestTranscodingTemplate(t *testing.T) {
 	}
 	w = serveGet(t, b, "/api_v3/service/wowza_liveConversionProfile/action/serve/streamName/x/ks/bad")
 	require.Contains(t, w.Body.String(), "INVALID_KS", "before the action runs it is an ordinary error")
+}
+
+// TestTranscodingTemplateOfRareFlavors goes through the rules that the stock
+// flavors do not need.
+func TestTranscodingTemplateOfRareFlavors(t *testing.T) {
+	b := backend(t, func(o *Options) { o.Entries[1].Profile = ProfileMixed })
+	get := func(extra string) map[string]templateEncode {
+		w := serveGet(t, b, "/api_v3/service/wowza_liveConversionProfile/action/serve/streamName/"+entryB+"_1/extraParams/"+url.PathEscape(extra))
+		var root templateRoot
+		require.NoError(t, xml.Unmarshal(w.Body.Bytes(), &root), w.Body.String())
+		require.Equal(t, []templateExtra{{"sourceStreamFrameRate", "25", "Double"}}, root.Transcode.Properties)
+		require.Len(t, root.Transcode.Groups[0].Members, len(root.Transcode.Encodes))
+		all := make(map[string]templateEncode)
+		for _, e := range root.Transcode.Encodes {
+			all[strings.TrimPrefix(e.StreamName, entryB+"_")] = e
+		}
+		return all
+	}
+	all := get(`{"width":"1280","height":"720","audiocodecidstring":"AAC"}`)
+	require.Len(t, all, 10, "an ingest of its own and what is too good are left out")
+	require.Equal(t, &templateSize{"fit-height", 640, 360}, all["202"].Video.FrameSize)
+	require.Equal(t, &templateSkip{1}, all["202"].Video.SkipFrames, "25 frames of the source, 15 of the flavor")
+	require.Equal(t, &templateSkip{2}, all["203"].Video.SkipFrames)
+	require.Equal(t, "baseline", all["203"].Video.Profile)
+	require.Equal(t, 240_000, all["203"].Video.Bitrate)
+	require.Equal(t, templateAudio{"PassThru", 96_000}, all["203"].Audio, "a sampling rate alone does not make it AAC")
+	require.Equal(t, "PassThru", all["204"].Video.Codec)
+	require.Equal(t, "H.264", all["205"].Video.Codec, "a frame rate is enough")
+	require.Equal(t, templateAudio{"AAC", 32_000}, all["205"].Audio)
+	require.Equal(t, "206", all["206"].Name)
+	require.Equal(t, "PassThru", all["206"].Video.Codec)
+	require.Equal(t, "Disable", all["207"].Video.Codec)
+	require.NotNil(t, all["207"].Video.FrameSize, "the block is written all the same")
+	require.Equal(t, "H.264", all["208"].Video.Codec)
+	require.NotContains(t, all, "209", "one pixel too wide")
+	require.Equal(t, "PassThru", all["36"].Video.Codec)
+	require.Equal(t, "Disable", all["100"].Video.Codec)
+	require.NotContains(t, all, "101")
+
+	all = get(`{"framerate":"60"}`)
+	require.Equal(t, &templateSkip{3}, all["202"].Video.SkipFrames)
+	require.Contains(t, all, "209")
+	require.Equal(t, templateAudio{"AAC", 96_000}, all["203"].Audio)
+	require.Nil(t, get(`{"framerate":"15.5"}`)["202"].Video.SkipFrames)
 }
 
 func TestMasterPlaylistFromStreams(t *testing.T) {

@@ -12,6 +12,7 @@ const (
 	ProfilePassthrough = 5510 // source and two further ingests, nothing encoded
 	ProfileTranscode   = 5511 // source and three encoded renditions
 	ProfileHD          = 5512 // source, an SD and two HD renditions made only where the source is good enough, and an audio language
+	ProfileMixed       = 5513 // source and flavors that need the rarer rules of the template
 )
 
 // The origins of a flavor in a profile.
@@ -33,6 +34,8 @@ var profiles = []profile{
 	{ProfilePassthrough, "Passthrough_Live", []profileAsset{{32, originIngest}, {36, originIngest}, {37, originIngest}}},
 	{ProfileTranscode, "Default_Live", []profileAsset{{32, originIngest}, {33, originConvert}, {34, originConvert}, {35, originConvert}}},
 	{ProfileHD, "HD_Live", []profileAsset{{32, originIngest}, {35, originConvert}, {42, originConvert}, {44, originConvert}, {100, originIngest}}},
+	{ProfileMixed, "Mixed_Live", []profileAsset{{201, originIngest}, {202, originConvert}, {203, originConvert}, {204, originConvert}, {205, originConvert},
+		{206, originConvert}, {207, originConvert}, {208, originConvert}, {209, originConvert}, {36, originConvert}, {100, originConvert}, {101, originIngest}}},
 }
 
 func profileByID(id int) *profile {
@@ -57,9 +60,12 @@ type flavor struct {
 	audioChannels, audioRate int
 	constant                 bool
 	language                 string
+	frameRate, maxFrameRate  int
+	skipFrames               int
 }
 
-// flavors are the stock live flavor params of partner 0.
+// flavors are the stock live flavor params of partner 0, and some of the
+// simulator's own from 201 on.
 var flavors = []flavor{
 	{id: 32, name: "Source", tags: "source,ingest", suffix: 1, videoBitrate: 900, width: 640, height: 480},
 	{id: 33, name: "Basic_Small_400", tags: "mbr", videoCodec: "h264b", videoBitrate: 400, width: 480, audioCodec: "aac", audioBitrate: 64, audioChannels: 2, audioRate: 44100},
@@ -77,6 +83,15 @@ var flavors = []flavor{
 	{id: 47, name: "Ingest_7", tags: "mbr,ingest", suffix: 7, videoBitrate: 4000, height: 1080},
 	{id: 100, name: "Audio_only_English", tags: "ingest,mbr,audio_only,alt_audio", suffix: 1000, audioCodec: "aac", audioBitrate: 64, audioChannels: 2, language: "eng"},
 	{id: 101, name: "Audio_only_Spanish", tags: "ingest,mbr,audio_only,alt_audio", suffix: 1001, audioCodec: "aac", audioBitrate: 64, audioChannels: 2, language: "spa"},
+	{id: 201, name: "Source_25", tags: "source,ingest", suffix: 1, frameRate: 25},
+	{id: 202, name: "Half_rate", tags: "mbr", videoCodec: "h264m", videoBitrate: 500, width: 640, height: 360, maxFrameRate: 15, audioCodec: "aac", audioBitrate: 64},
+	{id: 203, name: "Every_third", tags: "mbr", videoCodec: "h264", height: 240, skipFrames: 2, constant: true, audioCodec: "mp3", audioRate: 22050},
+	{id: 204, name: "Copy", tags: "mbr", videoCodec: "copy", height: 720, audioCodec: "copy"},
+	{id: 205, name: "Rate_alone", tags: "mbr", videoCodec: "h264b", videoBitrate: 300, frameRate: 10, audioCodec: "aache", audioBitrate: 32, audioChannels: 1},
+	{id: 206, name: "", tags: "mbr", videoCodec: "h264m", videoBitrate: 800},
+	{id: 207, name: "Sound_alone", tags: "audio_only", audioCodec: "aac", audioBitrate: 96, audioRate: 48000},
+	{id: 208, name: "Sound_with_picture", tags: "audio_only", videoCodec: "h264b", width: 320, audioCodec: "aac"},
+	{id: 209, name: "Wide_optional", tags: "mbr,optional_flavor", videoCodec: "h264h", videoBitrate: 2500, width: 1281, audioCodec: "aac"},
 }
 
 func flavorByID(id int) *flavor {
@@ -92,10 +107,13 @@ func (f *flavor) tagged(tag string) bool { return slices.Contains(strings.Split(
 
 // extra is conversionEnginesExtraParams.
 func (f *flavor) extra() string {
-	if !f.constant {
+	if !f.constant && f.skipFrames == 0 {
 		return ""
 	}
-	text, err := json.Marshal(map[string]bool{"constantBitrate": true})
+	text, err := json.Marshal(struct {
+		Constant bool `json:"constantBitrate,omitempty"`
+		Skip     int  `json:"skipFrameCount,omitempty"`
+	}{f.constant, f.skipFrames})
 	if err != nil {
 		return ""
 	}
@@ -105,8 +123,8 @@ func (f *flavor) extra() string {
 func (f *flavor) show() object {
 	o := object{"objectType": "KalturaLiveParams", "id": f.id, "partnerId": stockPartner, "name": f.name, "systemName": f.name, "tags": f.tags,
 		"videoCodec": f.videoCodec, "videoBitrate": f.videoBitrate, "audioCodec": f.audioCodec, "audioBitrate": f.audioBitrate,
-		"audioChannels": f.audioChannels, "audioSampleRate": f.audioRate, "width": f.width, "height": f.height, "frameRate": 0,
-		"maxFrameRate": 0, "conversionEnginesExtraParams": f.extra(), "isSystemDefault": 1}
+		"audioChannels": f.audioChannels, "audioSampleRate": f.audioRate, "width": f.width, "height": f.height, "frameRate": f.frameRate,
+		"maxFrameRate": f.maxFrameRate, "conversionEnginesExtraParams": f.extra(), "isSystemDefault": 1}
 	if f.suffix > 0 {
 		o["streamSuffix"] = strconv.Itoa(f.suffix)
 	}

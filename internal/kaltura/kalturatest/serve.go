@@ -6,6 +6,7 @@ import (
 	"math"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // The transcoding template as the backend writes it, element by element.
@@ -18,7 +19,7 @@ type (
 		Encodes     []templateEncode `xml:"Encodes>Encode"`
 		Deinterlace bool             `xml:"Decode>Video>Deinterlace"`
 		Groups      []templateGroup  `xml:"StreamNameGroups>StreamNameGroup"`
-		Properties  struct{}         `xml:"Properties"`
+		Properties  []templateExtra  `xml:"Properties>Property"`
 	}
 	templateEncode struct {
 		Enable     bool
@@ -35,6 +36,7 @@ type (
 		Profile     string              `xml:",omitempty"`
 		Bitrate     int                 `xml:",omitempty"`
 		KeyInterval *templateKey        `xml:"KeyFrameInterval,omitempty"`
+		SkipFrames  *templateSkip       `xml:"SkipFrameCount,omitempty"`
 		Parameters  *templateParameters `xml:",omitempty"`
 	}
 	templateSize struct {
@@ -46,6 +48,7 @@ type (
 		FollowSource bool
 		Interval     int
 	}
+	templateSkip       struct{ Value int }
 	templateParameters struct {
 		Parameter []templateExtra
 	}
@@ -67,7 +70,8 @@ const (
 	defaultVideoBitrate = 240_000
 	defaultAudioBitrate = 96_000
 	keyInterval         = 60
-	bitrateGap          = 1.40 // an optional flavor needs an ingest with so much more than its own bitrate
+	bitrateGap          = 40   // per cent that an ingest must have more than the bitrate of an optional flavor
+	leastSourceRate     = 12.5 // frames per second from which on the source flavor's say is taken
 )
 
 var ingestName = regexp.MustCompile(`^(\d_.{8})_(\d+)$`)
@@ -75,6 +79,7 @@ var ingestName = regexp.MustCompile(`^(\d_.{8})_(\d+)$`)
 // ingestFacts is what is known of the incoming stream; 0 and "": unknown.
 type ingestFacts struct {
 	height, width, videoKbps int
+	frameRate                float64
 	audioCodec               string
 	zeroHeight               bool // the text "0", which is below every height
 }
@@ -91,16 +96,22 @@ func serveTemplate(c *call) (any, error) {
 		c.session != nil && !c.all && c.session.Partner != MediaServerPartner && c.session.Partner != e.Partner {
 		return nil, fail("ENTRY_ID_NOT_FOUND", "ENTRY_ID", m[1])
 	}
-	chosen, err := c.choose(e, leadingInt(m[2]), name, readFacts(c.params.str("extraParams")))
+	facts := readFacts(c.params.str("extraParams"))
+	chosen, err := c.choose(e, leadingInt(m[2]), name, facts)
 	if err != nil {
 		return nil, err
 	}
-	facts := readFacts(c.params.str("extraParams"))
 	root := templateRoot{}
+	if source := chosen.source(); source != nil && float64(source.frameRate) >= leastSourceRate {
+		root.Transcode.Properties = []templateExtra{{"sourceStreamFrameRate", strconv.Itoa(source.frameRate), "Double"}}
+		if facts.frameRate == 0 {
+			facts.frameRate = float64(source.frameRate)
+		}
+	}
 	group := templateGroup{Name: "all", StreamName: "${SourceStreamName}_all"}
 	for _, f := range chosen {
 		root.Transcode.Encodes = append(root.Transcode.Encodes, f.encode(e.ID, facts))
-		group.Members = append(group.Members, templateMember{f.name})
+		group.Members = append(group.Members, templateMember{f.label()})
 	}
 	root.Transcode.Groups = []templateGroup{group}
 	body, err := xml.MarshalIndent(root, "", "  ")
@@ -116,14 +127,31 @@ func readFacts(text string) ingestFacts {
 		return ingestFacts{}
 	}
 	word := func(name string) string { s, _ := given[name].(string); return s }
-	return ingestFacts{height: leadingInt(word("height")), width: leadingInt(word("width")), videoKbps: leadingInt(word("videodatarate")),
+	rate, err := strconv.ParseFloat(word("framerate"), 64)
+	if err != nil || !(rate > 0 && rate < 1000) {
+		rate = 0
+	}
+	return ingestFacts{frameRate: rate, height: leadingInt(word("height")), width: leadingInt(word("width")), videoKbps: leadingInt(word("videodatarate")),
 		audioCodec: word("audiocodecidstring"), zeroHeight: word("height") == "0"}
+}
+
+// ladder is what is made of an ingest.
+type ladder []*flavor
+
+// source is the flavor that the others are made of, or nil.
+func (l ladder) source() *flavor {
+	for _, f := range l {
+		if f.tagged("source") {
+			return f
+		}
+	}
+	return nil
 }
 
 // choose picks the flavors for an ingest: a further ingest passes through
 // alone; the source brings everything that does not arrive by itself and
 // that it is good enough for.
-func (c *call) choose(e *entry, suffix int, name string, facts ingestFacts) ([]*flavor, error) {
+func (c *call) choose(e *entry, suffix int, name string, facts ingestFacts) (ladder, error) {
 	assets := profileByID(e.Profile).assets
 	var hit *flavor
 	for _, a := range assets {
@@ -136,10 +164,10 @@ func (c *call) choose(e *entry, suffix int, name string, facts ingestFacts) ([]*
 	case hit == nil:
 		return nil, fail("INGEST_NOT_FOUND_IN_CONVERSION_PROFILE", "NAME", name)
 	case !hit.tagged("source"):
-		return []*flavor{hit}, nil
+		return ladder{hit}, nil
 	}
 	smart := !c.partners[e.Partner].has(FeatureNoSmartLadder)
-	var chosen []*flavor
+	var chosen ladder
 	for _, a := range assets {
 		f := flavorByID(a.params)
 		if a.origin == originIngest && !f.tagged("source") || smart && f.tooGood(facts) {
@@ -155,17 +183,25 @@ func (f *flavor) tooGood(in ingestFacts) bool {
 	if !f.tagged("optional_flavor") || f.tagged("ingest") {
 		return false
 	}
-	height := f.height
-	if height == 0 && in.width > 0 {
-		height = f.width * in.height / in.width
+	height := float64(f.height)
+	if f.height == 0 && in.width > 0 {
+		height = float64(f.width) * float64(in.height) / float64(in.width)
 	}
-	return (in.height > 0 || in.zeroHeight) && in.height < height ||
-		in.videoKbps > 0 && float64(in.videoKbps) < float64(f.videoBitrate)*bitrateGap
+	return (in.height > 0 || in.zeroHeight) && float64(in.height) < height ||
+		in.videoKbps > 0 && in.videoKbps*100 < f.videoBitrate*(100+bitrateGap)
+}
+
+// label is the flavor's name in the template.
+func (f *flavor) label() string {
+	if f.name == "" {
+		return strconv.Itoa(f.id)
+	}
+	return f.name
 }
 
 // encode renders one flavor.
 func (f *flavor) encode(entry string, in ingestFacts) templateEncode {
-	out := templateEncode{Enable: true, Name: f.name, StreamName: entry + "_" + strconv.Itoa(f.id)}
+	out := templateEncode{Enable: true, Name: f.label(), StreamName: entry + "_" + strconv.Itoa(f.id)}
 	audioRate := defaultAudioBitrate
 	if f.audioBitrate > 0 {
 		audioRate = f.audioBitrate * 1000
@@ -182,22 +218,48 @@ func (f *flavor) encode(entry string, in ingestFacts) templateEncode {
 		}
 		return out
 	}
-	out.Video = templateVideo{Transcoder: "default", GPUID: "-1", FrameSize: f.frameSize(), Codec: "PassThru",
+	out.Video = templateVideo{Transcoder: "default", GPUID: "-1", FrameSize: f.frameSize(),
 		Bitrate: max(f.videoBitrate*1000, defaultVideoBitrate*boolInt(f.videoBitrate == 0)), KeyInterval: &templateKey{true, keyInterval}}
-	if f.width > 0 || f.height > 0 {
-		out.Video.Codec, out.Video.Profile = "H.264", "main"
-		if f.videoCodec == "h264b" || f.videoCodec == "h264" {
-			out.Video.Profile = "baseline"
-		}
+	out.Video.Codec, out.Video.Profile = f.videoCodecOut()
+	if skip := f.skip(in); skip > 0 {
+		out.Video.SkipFrames = &templateSkip{skip}
 	}
 	if f.constant {
 		out.Video.Parameters = &templateParameters{[]templateExtra{{"mainconcept.bit_rate_mode", "0", "Long"}}}
 	}
 	out.Audio = templateAudio{Codec: "AAC", Bitrate: audioRate}
-	if pass && f.audioRate == 0 && f.audioChannels == 0 {
+	wanted := (f.audioRate > 0 || f.audioChannels > 0) && strings.HasPrefix(f.audioCodec, "aac")
+	if pass && !wanted {
 		out.Audio.Codec = "PassThru"
 	}
 	return out
+}
+
+// videoCodecOut is the codec and its profile of a flavor that is encoded.
+func (f *flavor) videoCodecOut() (codec, profile string) {
+	sized := f.width > 0 || f.height > 0 || f.frameRate > 0
+	if !sized && f.tagged("audio_only") {
+		return "Disable", ""
+	}
+	if sized {
+		switch f.videoCodec {
+		case "flv", "vp6", "h263":
+			return "H.263", "baseline"
+		case "h264", "h264b":
+			return "H.264", "baseline"
+		case "h264m", "h264h":
+			return "H.264", "main"
+		}
+	}
+	return "PassThru", ""
+}
+
+// skip is how many frames are left out after each.
+func (f *flavor) skip(in ingestFacts) int {
+	if in.frameRate > 0 && f.maxFrameRate > 0 {
+		return max(0, int(math.Ceil(in.frameRate/float64(f.maxFrameRate)-1.05)))
+	}
+	return f.skipFrames
 }
 
 func (f *flavor) frameSize() *templateSize {
