@@ -20,6 +20,9 @@ func (l *lane) emit(end int64, d time.Duration, final bool) {
 	l.pending[len(l.pending)-1].Duration = uint32(max(end-l.last, 1)) //nolint:gosec // within a part
 	l.parts++
 	l.buffers[0] = fmp4.Chunk(l.parts, uint32(l.track.ID), uint64(l.base), l.pending) //nolint:gosec // not negative
+	if !l.opened {
+		l.mark()
+	}
 	part := Part{
 		Duration: media.FromTicks(end-l.base, l.scale), Independent: l.key,
 		Size: l.bytes + int64(len(l.buffers[0])),
@@ -40,6 +43,23 @@ func (l *lane) emit(end int64, d time.Duration, final bool) {
 	if !final { // viewers of live need not wait for the disk
 		l.write(buffers)
 	}
+}
+
+// mark puts the event message of Options.Mark in front of the segment's first
+// part, on the leading row.
+func (l *lane) mark() {
+	k := l.k
+	mark := k.store.opts.Mark
+	if mark == nil || l.id.Kind != media.Video && (k.video != nil || k.expectVideo) {
+		return
+	}
+	data := mark(k.shelf.id, l.id, l.seg.Number, k.wall(l.seg.Start))
+	if len(data) == 0 || len(data) > MaxMark {
+		return
+	}
+	at := uint64(max(media.ToTicks(l.seg.Start, l.scale), 0))    //nolint:gosec // not negative
+	event := fmp4.Event(l.scale, at, uint32(l.seg.Number), data) //nolint:gosec // only to be told from its neighbours
+	l.buffers[0] = append(event, l.buffers[0]...)
 }
 
 // publish puts a part on the row, and closes the segment with its last.

@@ -87,6 +87,8 @@ func FuzzWalk(f *testing.F) {
 	one = append(one, 1, 2, 3, 4, 5)
 	f.Add(one)
 	f.Add(append(one, one[:40]...))
+	f.Add(append(fmp4.Event(90000, 9000, 7, []byte("ID3")), one...))
+	f.Add(append(one, append(fmp4.Event(90000, 9000, 7, nil), one...)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		found, err := fmp4.Walk(bytes.NewReader(b), int64(len(b)))
 		require.NoError(t, err)

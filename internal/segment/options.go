@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/segment/fmp4"
 )
 
 // Options configure a DiskStore. A zero field means its default.
@@ -39,10 +40,20 @@ type Options struct {
 	// publisher who passes the bound is refused; 32 MiB, at most 1 GiB. Parts in
 	// memory of a row are bounded by it, too.
 	HeldBytes int64
+	// Mark, when not nil, gives the payload, such as an ID3 tag, of a message
+	// that stands in front of a segment: in the first part of each segment of a
+	// rendition's leading row, which is the picture's, or the sound's when there
+	// is no picture. at is the wall clock of the segment's start. It is called
+	// from the cutting goroutines, once a segment, and must not block; the bytes
+	// are copied. nil, or more than MaxMark bytes, is no message.
+	Mark func(shelf ShelfID, row RowID, number uint64, at time.Time) []byte
 	// Jobs bounds the queue of finished segments that wait for fsync with their
 	// files open; 256. Those that do not fit are queued again later.
 	Jobs int
 }
+
+// MaxMark bounds what Options.Mark gives.
+const MaxMark = fmp4.MaxEventData
 
 // The defaults of Options.
 const (

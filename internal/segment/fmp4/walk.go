@@ -13,7 +13,8 @@ const (
 
 // Found is a chunk found in a segment's bytes.
 type Found struct {
-	Offset, Size int64  // of moof and mdat together
+	Offset, Size int64  // of event messages, moof and mdat together
+	Moof         int64  // where moof begins
 	Base         uint64 // decode time of the first sample, ticks
 	Duration     uint64 // of all samples, ticks
 	Samples      int
@@ -26,7 +27,11 @@ type Found struct {
 func Walk(r io.ReaderAt, size int64) ([]Found, error) {
 	var out []Found
 	var head [boxHead]byte
-	for at := int64(0); at+boxHead <= size; {
+	for from := int64(0); from+boxHead <= size; {
+		at, err := skipEvents(r, from, size)
+		if err != nil || at+boxHead > size {
+			return out, err
+		}
 		if _, err := r.ReadAt(head[:], at); err != nil {
 			return out, err
 		}
@@ -43,9 +48,9 @@ func Walk(r io.ReaderAt, size int64) ([]Found, error) {
 		if !ok || string(body[moof+4:]) != "mdat" || mdat != boxHead+bytes || at+moof+mdat > size {
 			return out, nil
 		}
-		f.Offset, f.Size = at, moof+mdat
+		f.Offset, f.Moof, f.Size = from, at, at-from+moof+mdat
 		out = append(out, f)
-		at += f.Size
+		from += f.Size
 	}
 	return out, nil
 }
