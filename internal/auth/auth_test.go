@@ -144,4 +144,5 @@ func TestRequire(t *testing.T) {
 
 func TestOpenPlayback(t *testing.T) {
 	require.NoError(t, OpenPlayback{}.MayPlay(t.Context(), PlayRequest{Stream: "lobby"}))
+	require.False(t, OpenPlayback{}.Restricted("lobby"))
 }
