@@ -67,6 +67,13 @@ func (c *Client) Authenticate(ctx context.Context, partner int, at Place, token,
 		Params: at.params(Params{"token": token, "applicationName": application})}, &e)
 }
 
+// VerifyToken asks whether a token is an entry's, without registering anything:
+// an entry that is on air stays so.
+func (c *Client) VerifyToken(ctx context.Context, partner int, entry, token string) (e Entry, err error) {
+	return e, c.Do(ctx, Call{Service: "liveStream", Action: "authenticate", Partner: partner, Idempotent: true,
+		Params: Params{"entryId": entry, "token": token}}, &e)
+}
+
 // GetEntry reads a live entry. Partner 0 as partner -5 sees those of all
 // partners: so the partner of an entry is found.
 func (c *Client) GetEntry(ctx context.Context, partner int, id string) (e Entry, err error) {
