@@ -175,7 +175,7 @@ func (h *Handler) deliver(w http.ResponseWriter, r *http.Request, kind media.Kin
 	if kind == media.Audio {
 		head["Content-Type"] = typeAudio
 	}
-	head["Cache-Control"] = cacheForever
+	cacheAs(head, cacheForever)
 	head["Accept-Ranges"] = rangesBytes
 	start, length, status := int64(0), size, http.StatusOK
 	// Media has no validator, so no If-Range can match one (RFC 9110 §13.1.5).

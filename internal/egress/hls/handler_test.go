@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +217,64 @@ func (closedDoor) MayPlay(_ context.Context, r auth.PlayRequest) error {
 	return fault.New(fault.NotAuthenticated, "the stream %s needs a viewer's token", r.Stream)
 }
 
+func (closedDoor) Restricted(string) bool { return true }
+
+// preview lets only viewers with a token see the lobby.
+type preview struct{}
+
+func (preview) MayPlay(_ context.Context, r auth.PlayRequest) error {
+	if r.Stream != "lobby" || r.Header == "Bearer viewer" {
+		return nil
+	}
+	return fault.New(fault.PreviewOnly, "the stream %s is in preview", r.Stream)
+}
+
+func (preview) Restricted(stream string) bool { return stream == "lobby" }
+
+func TestAPreviewIsForThoseWhoMaySeeItAndForNoCache(t *testing.T) {
+	_, f := onAir(t)
+	store := newFakeStore()
+	store.shelves[segment.ShelfID{Stream: "lobby"}] = f
+	store.shelves[segment.ShelfID{Stream: "open"}] = f
+	h := New(Options{Store: store, LowLatency: true, Playback: preview{}})
+	paths := []string{"/live/lobby/index.m3u8", videoList, "/kLive/lobby_1/playlist.m3u8", "/kLive/lobby_1/1/chunklist.m3u8"}
+	list, _, _ := strings.Cut(serve(h, "GET", videoList, "Authorization", "Bearer viewer").Body.String(), "#EXT-X-PRELOAD-HINT")
+	for _, name := range regexp.MustCompile(`[^"\s]+\.(?:mp4|m4s)`).FindAllString(list, -1) {
+		paths = append(paths, strings.TrimSuffix(videoList, "index.m3u8")+name)
+	}
+	kinds := map[string]bool{}
+	for _, path := range paths {
+		w := serve(h, "GET", path)
+		require.Equal(t, 401, w.Code, path)
+		require.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
+		require.Equal(t, "private, no-store", w.Header().Get("Cache-Control"))
+		require.Contains(t, w.Body.String(), "is in preview")
+
+		w = serve(h, "GET", path, "Authorization", "Bearer other")
+		require.Equal(t, 403, w.Code, path)
+		require.Empty(t, w.Header().Get("WWW-Authenticate"))
+		require.Equal(t, "private, no-store", w.Header().Get("Cache-Control"))
+		require.NotContains(t, w.Body.String(), "other")
+
+		for _, header := range [][]string{nil, {"Range", "bytes=0-3"}, {"Accept-Encoding", "gzip"}} {
+			w = serve(h, "GET", path, append(header, "Authorization", "Bearer viewer")...)
+			require.Less(t, w.Code, 300, path)
+			require.Equal(t, []string{"private, no-store"}, w.Header()["Cache-Control"], path)
+		}
+		open := serve(h, "GET", strings.Replace(path, "lobby", "open", 1))
+		require.Equal(t, 200, open.Code, path)
+		require.Contains(t, open.Header().Get("Cache-Control"), "public")
+		a, _ := parsePath(path)
+		kinds[a.class.String()] = true
+	}
+	require.Len(t, kinds, 6, "%v", kinds)
+	missing := serve(h, "GET", "/live/lobby/1/video/0/r1/99.m4s", "Authorization", "Bearer viewer")
+	require.Equal(t, 404, missing.Code)
+	require.Equal(t, "private, no-store", missing.Header().Get("Cache-Control"), "what is not there yet is theirs alone, too")
+	page := serve(h, "GET", "/live/lobby/")
+	require.Equal(t, 200, page.Code, "it can show the refusal")
+}
+
 func TestPlaybackIsAsked(t *testing.T) {
 	_, f := onAir(t)
 	store := newFakeStore()
@@ -224,7 +283,7 @@ func TestPlaybackIsAsked(t *testing.T) {
 	for _, path := range []string{"/live/lobby/index.m3u8", videoList, "/kLive/lobby_1/playlist.m3u8", "/kLive/lobby_1/1/chunklist.m3u8"} {
 		w := serve(h, "GET", path)
 		require.Equal(t, 401, w.Code, path)
-		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		require.Equal(t, "private, no-store", w.Header().Get("Cache-Control"))
 		require.Contains(t, w.Body.String(), "needs a viewer's token")
 		require.Equal(t, 200, serve(h, "GET", path, "Authorization", "Bearer viewer").Code, path)
 	}

@@ -28,7 +28,9 @@ type Store interface {
 // Options are what a Handler needs.
 type Options struct {
 	Store Store
-	// Playback says who may watch; nil lets everybody.
+	// Playback says who may watch; nil lets everybody. It is asked for playlists
+	// and media alike, but not for the player page, which says nothing of the
+	// stream.
 	Playback auth.Playback
 	// LowLatency lists parts and answers blocking reloads; without it playlists
 	// list whole segments only.
@@ -39,7 +41,7 @@ type Options struct {
 // player page. It starts no goroutine and needs no closing.
 type Handler struct {
 	shelves    shelves
-	playback   auth.Playback
+	playback   auth.Playback // nil: everybody may watch
 	lowLatency bool
 	page       page
 	stats      Stats
@@ -55,8 +57,8 @@ func New(o Options) *Handler {
 		lowLatency: o.LowLatency,
 		page:       newPage(),
 	}
-	if h.playback == nil {
-		h.playback = auth.OpenPlayback{}
+	if _, open := h.playback.(auth.OpenPlayback); open {
+		h.playback = nil
 	}
 	return h
 }
@@ -92,14 +94,12 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, a *address) i
 			return h.refuse(w, r, refuse(http.StatusNotFound, "No stream of this address has something to play now."))
 		}
 	}
+	if f := h.mayPlay(w, r, a.stream); f != nil {
+		return h.refuse(w, r, f)
+	}
 	switch a.class {
 	case classInit, classSegment, classPart:
 		return h.serveMedia(w, r, a)
-	}
-	if err := h.mayPlay(r, a.stream); err != nil {
-		return h.refuse(w, r, refuseFault(err))
-	}
-	switch a.class {
 	case classMedia:
 		return h.servePlaylist(w, r, a, &q)
 	case classChunklist:
@@ -115,13 +115,25 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *refusal) int
 	return f.status
 }
 
-func (h *Handler) mayPlay(r *http.Request, stream string) error {
-	if _, open := h.playback.(auth.OpenPlayback); open {
+// mayPlay asks whether the viewer may watch the stream. Whatever is answered
+// about a restricted stream, it is for this viewer alone.
+func (h *Handler) mayPlay(w http.ResponseWriter, r *http.Request, stream string) *refusal {
+	if h.playback == nil {
 		return nil
 	}
-	return h.playback.MayPlay(r.Context(), auth.PlayRequest{
-		Stream: stream, Remote: r.RemoteAddr, Header: r.Header.Get("Authorization"),
-	})
+	if h.playback.Restricted(stream) {
+		w.Header()["Cache-Control"] = cachePrivate
+	}
+	shown := r.Header.Get("Authorization")
+	err := h.playback.MayPlay(r.Context(), auth.PlayRequest{Stream: stream, Remote: r.RemoteAddr, Header: shown})
+	if err == nil {
+		return nil
+	}
+	f := refuseFault(err)
+	if shown == "" && f.status == http.StatusForbidden { // it may show something (RFC 9110 §15.5.2)
+		f.status = http.StatusUnauthorized
+	}
+	return f
 }
 
 // onShelf reports whether the stream has a shelf at either server index.

@@ -31,6 +31,8 @@ var (
 	cacheForever = []string{"public, max-age=31536000, immutable"}
 	cacheSecond  = []string{"public, max-age=1"}
 	cacheNever   = []string{"no-store"}
+	// What is sent of a restricted stream.
+	cachePrivate = []string{"private, no-store"}
 )
 
 // refusal is an answer that is not what was asked for. sentence is for the
@@ -77,13 +79,13 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = typeText
 	h["X-Content-Type-Options"] = nosniff
-	h["Cache-Control"] = cacheNever
+	cache := cacheNever
 	body := f.sentence + "\n"
 	switch f.status {
 	case http.StatusNotFound, http.StatusGone:
 		// Short, so that a stream that comes on air is seen at once, but not
 		// nothing: a thousand players that wait ask through one cache.
-		h["Cache-Control"] = cacheSecond
+		cache = cacheSecond
 	case http.StatusServiceUnavailable:
 		h["Retry-After"] = retrySoon
 	case http.StatusUnauthorized:
@@ -91,10 +93,19 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 	case http.StatusMethodNotAllowed:
 		h["Allow"] = []string{"GET, HEAD"}
 	}
+	cacheAs(h, cache)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(f.status)
 	if r.Method != http.MethodHead {
 		_, _ = io.WriteString(w, body)
+	}
+}
+
+// cacheAs says how long caches may keep the answer, unless it is one that no
+// shared cache may keep.
+func cacheAs(head http.Header, how []string) {
+	if head["Cache-Control"] == nil {
+		head["Cache-Control"] = how
 	}
 }
 
@@ -131,7 +142,7 @@ func varyByEncoding(head http.Header) {
 func (h *Handler) writeText(w http.ResponseWriter, r *http.Request, t *text, cache []string) {
 	head := w.Header()
 	head["Content-Type"] = typePlaylist
-	head["Cache-Control"] = cache
+	cacheAs(head, cache)
 	varyByEncoding(head)
 	body, length := t.body, t.length
 	if acceptsGzip(r.Header) {

@@ -79,6 +79,12 @@
         start();
         return;
       }
+      if (answer.status === 401 || answer.status === 403) {
+        note("playlist", answer.status);
+        show("waiting", (await answer.text()).trim() || "This stream is not shown to everybody.");
+        later(look);
+        return;
+      }
       if (answer.status !== 404) note("playlist", answer.status);
     } catch (err) {
       note("network", err);
