@@ -42,16 +42,22 @@ type Command struct {
 	JSON      bool          `name:"json" help:"Print JSON, one object a line, instead of a table."`
 	Timeout   time.Duration `help:"How long to wait for an answer; watches wait for ever." default:"10s"`
 
-	Streams  StreamsCommand  `cmd:"" help:"List, show, create, change, stop and delete streams."`
-	Sessions SessionsCommand `cmd:"" help:"List, show and disconnect publishers."`
-	Events   EventsCommand   `cmd:"" help:"List events."`
-	Node     NodeCommand     `cmd:"" help:"Show the server."`
-	Drain    DrainCommand    `cmd:"" help:"Take the server out of service: no new broadcasts, what is on air goes on."`
-	Watch    WatchCommand    `cmd:"" help:"Print what changes, until interrupted."`
+	Streams    StreamsCommand    `cmd:"" help:"List, show, create, change, stop and delete streams."`
+	Sessions   SessionsCommand   `cmd:"" help:"List, show and disconnect publishers."`
+	Recordings RecordingsCommand `cmd:"" help:"List and show recordings, and deliver them again."`
+	Kaltura    KalturaCommand    `cmd:"" help:"Show the bridge to the Kaltura backend, and tell the backend everything again."`
+	Events     EventsCommand     `cmd:"" help:"List events."`
+	Node       NodeCommand       `cmd:"" help:"Show the server."`
+	Drain      DrainCommand      `cmd:"" help:"Take the server out of service: no new broadcasts, what is on air goes on."`
+	Watch      WatchCommand      `cmd:"" help:"Print what changes, until interrupted."`
 }
 
 // DefaultAddress is where a server nobody configured listens for gRPC.
 const DefaultAddress = "127.0.0.1:9090"
+
+// maxAnswer bounds one answer of the server, in bytes. gRPC's own 4 MB would
+// refuse a page of 500 large resources.
+const maxAnswer = 64 << 20
 
 // Server is where a server is.
 type Server struct {
@@ -89,7 +95,8 @@ func (c *Command) dial() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+c.Address, grpc.WithTransportCredentials(creds))
+	conn, err := grpc.NewClient("passthrough:///"+c.Address, grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c.Address, err)
 	}

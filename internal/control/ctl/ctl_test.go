@@ -33,6 +33,8 @@ type server struct {
 	klivev1.UnimplementedSessionServiceServer
 	klivev1.UnimplementedNodeServiceServer
 	klivev1.UnimplementedEventServiceServer
+	klivev1.UnimplementedRecordingServiceServer
+	klivev1.UnimplementedKalturaBridgeServiceServer
 
 	mu      sync.Mutex // guards streams
 	streams []*klivev1.Stream
@@ -209,13 +211,15 @@ func serve(t *testing.T) string {
 			return h(s, stream)
 		}))
 	s := &server{streams: []*klivev1.Stream{
-		{Name: "streams/a", Id: "a", State: klivev1.BroadcastState_BROADCAST_STATE_PLAYABLE, Broadcasts: []*klivev1.Broadcast{{Id: "b1", Renditions: []*klivev1.Rendition{{Id: "1", Tracks: session().GetTracks()}}}}},
+		{Name: "streams/a", Id: "a", State: klivev1.BroadcastState_BROADCAST_STATE_PLAYABLE, Broadcasts: []*klivev1.Broadcast{{Id: "b1", Renditions: []*klivev1.Rendition{{Id: "1", Tracks: session().GetTracks(), IngestIndex: 1}}, PlayableTime: timestamppb.New(time.Unix(1e9, 0)), Policy: wishes()}}},
 		{Name: "streams/b", Id: "b", DisplayName: "Second"},
 	}}
 	klivev1.RegisterStreamServiceServer(g, s)
 	klivev1.RegisterSessionServiceServer(g, s)
 	klivev1.RegisterNodeServiceServer(g, s)
 	klivev1.RegisterEventServiceServer(g, s)
+	klivev1.RegisterRecordingServiceServer(g, s)
+	klivev1.RegisterKalturaBridgeServiceServer(g, s)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -255,7 +259,7 @@ func TestCommands(t *testing.T) {
 		{line: "streams list", wants: []string{"ID", "a ", "PLAYABLE", "primary: 1 renditions", "b ", "Second"}},
 		{line: "streams", wants: []string{"ID", "Second"}},
 		{line: "streams --filter state=PLAYABLE", wants: []string{"ID"}},
-		{line: "streams get a", wants: []string{"Id:", "State:", "PLAYABLE", "Rendition 1:", "avc1.64001f 1280x720@29.97, mp4a.40.2 48000 Hz 2 ch"}},
+		{line: "streams get a", wants: []string{"Id:", "State:", "PLAYABLE", "Rendition 1:", "DVR 2h0m0s, recorded per session, segments of 4s, low latency", "Playable since:", "avc1.64001f 1280x720@29.97, mp4a.40.2 48000 Hz 2 ch"}},
 		{line: "streams get nobody", fails: "no stream with this id is known (STREAM_NOT_FOUND)"},
 		{line: "streams create c --name Third --label room=1 --label floor=2", wants: []string{"Token:", "fresh", "floor=2, room=1"}},
 		{line: "streams update b --name New --label x=y", wants: []string{"display_name+labels New"}},
@@ -268,6 +272,22 @@ func TestCommands(t *testing.T) {
 		{line: "sessions list a", wants: []string{"s1"}},
 		{line: "sessions get s1", wants: []string{"192.0.2.7:4000", "0s, by wall clock"}},
 		{line: "sessions disconnect streams/a/sessions/s1", wants: []string{"STOPPED_BY_OPERATOR"}},
+		{line: "streams split a", wants: []string{"a new piece begins at the next key frame in 2 renditions of a\n"}},
+		{line: "streams split b", fails: "nothing is recorded (NOT_RECORDING)"},
+		{line: "recordings", wants: []string{"RECORDING", "r1", "primary", "appended", "25m0s", "IN_DOUBT", "r2", "per session"}},
+		{line: "recordings list a --filter mode=APPENDED", wants: []string{"r1"}},
+		{line: "recordings get a r1", wants: []string{"Length:", "25m0s", "Broadcast:", "RENDITION", "2 (last)", "3 (grows)", "DELIVERED", "1.5 MB", "E_LOST: the answer was lost"}},
+		{line: "recordings get - nobody", fails: "no recording with this id is known (RECORDING_NOT_FOUND)"},
+		{line: "recordings retry a r1", wants: []string{"3 pieces of r1 will be delivered again\n"}},
+		{line: "recordings retry a r1 --rendition 36 --number 2", wants: []string{"1 piece of r1 will be delivered again\n"}},
+		{line: "recordings retry a r1 --number 2", fails: "--number needs --rendition"},
+		{line: "kaltura", wants: []string{
+			"https://kaltura.example", "saas, partner -5", "no, since ", "connection refused", "yes, as server node 7", "2 refused, 1 in doubt, 4 queued",
+			"0_abc", "backup", "PLAYABLE (1)", "32 720p, 36", "32 34", "taken over by another host; preview; the end is told by ",
+			"recorded as 0_vod; no ladder: no profile; failed 3 times: timeout", "and 9 more", "r1", "2 (last)", "REFUSED", "and 6 more",
+		}},
+		{line: "kaltura status", wants: []string{"kaltura.example"}},
+		{line: "kaltura resync", wants: []string{"none waits", "Registered:", "no\n"}},
 		{line: "events", wants: []string{"SESSION_ENDED  a  s1  IDLE  no media came  a=1  b=2"}},
 		{line: "events --limit 1", wants: []string{"IDLE"}},
 		{line: "node", wants: []string{"here", "1.2.3", "SERVING", "Listener rtmp:", "tcp :1935"}},
@@ -301,6 +321,7 @@ func TestJSON(t *testing.T) {
 	t.Setenv("KLIVE_CTL_TOKEN", "right")
 	for line, objects := range map[string]int{
 		"streams list": 2, "streams get a": 1, "streams addresses a": 1, "streams rotate-token a": 1, "sessions": 1, "sessions get s1": 1,
+		"recordings": 2, "recordings get a r1": 1, "recordings retry a r1": 1, "streams split a": 1, "kaltura": 1, "kaltura resync": 1,
 		"events": 2, "node": 1, "drain": 1,
 	} {
 		var out bytes.Buffer

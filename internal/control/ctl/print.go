@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
@@ -89,6 +90,40 @@ func eventType(t klivev1.EventType) string { return strings.TrimPrefix(t.String(
 
 // id is the last part of a resource name.
 func id(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
+// count writes a number with its noun.
+func count(n int32, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// length writes a duration to the second, short ones to the millisecond; ""
+// when there is none.
+func length(d *durationpb.Duration) string {
+	if d == nil {
+		return ""
+	}
+	unit := time.Second
+	if d.AsDuration() < time.Minute {
+		unit = time.Millisecond
+	}
+	return d.AsDuration().Round(unit).String()
+}
+
+// size writes bytes in the units of disks.
+func size(b int64) string {
+	switch {
+	case b <= 0:
+		return ""
+	case b < 1_000_000:
+		return fmt.Sprintf("%d kB", (b+999)/1000)
+	case b < 1_000_000_000:
+		return fmt.Sprintf("%.1f MB", float64(b)/1e6)
+	}
+	return fmt.Sprintf("%.2f GB", float64(b)/1e9)
+}
 
 // bitrate writes bit/s the way encoders do.
 func bitrate(b int64) string {

@@ -21,6 +21,7 @@ type StreamsCommand struct {
 	Update      StreamsUpdate    `cmd:"" help:"Change a stream."`
 	Delete      StreamsDelete    `cmd:"" help:"Delete a stream; its publishers are dismissed."`
 	Stop        StreamsStop      `cmd:"" help:"Dismiss the publishers and refuse them for the reconnect window."`
+	Split       StreamsSplit     `cmd:"" help:"Close the pieces of the recording that grow now, so that a clip can be made."`
 	RotateToken StreamsRotate    `cmd:"" help:"Replace the token of a stream and print the new one."`
 	Addresses   StreamsAddresses `cmd:"" help:"Print where to publish a stream, token included."`
 }
@@ -125,11 +126,41 @@ func (c *Command) printStream(to *IO, p *klivev1.Stream) error {
 	}
 	for _, b := range p.GetBroadcasts() {
 		pairs = append(pairs, "Broadcast", fmt.Sprintf("%s %s, %s since %s", serverIndex(b.GetServerIndex()), b.GetId(), state(b.GetState()), when(b.GetStartTime())))
+		pairs = append(pairs, "  Playable since", when(b.GetPlayableTime()), "  Policy", policy(b.GetPolicy()))
 		for _, r := range b.GetRenditions() {
-			pairs = append(pairs, "  Rendition "+r.GetId(), tracks(r.GetTracks()))
+			pairs = append(pairs, "  Rendition "+renditionLabel(r), tracks(r.GetTracks()))
 		}
 	}
 	return details(to.Out, pairs...)
+}
+
+// policy says what is wished for a broadcast; "" when nothing is.
+func policy(p *klivev1.BroadcastPolicy) string {
+	var parts []string
+	if p.GetDvr().GetEnabled() {
+		parts = append(parts, strings.TrimSpace("DVR "+length(p.GetDvr().GetWindow())))
+	}
+	switch p.GetRecordingMode() {
+	case klivev1.RecordingMode_RECORDING_MODE_UNSPECIFIED, klivev1.RecordingMode_RECORDING_MODE_OFF:
+	default:
+		parts = append(parts, "recorded "+recordingMode(p.GetRecordingMode()))
+	}
+	if s := p.GetSegmentDuration(); s != nil {
+		parts = append(parts, "segments of "+length(s))
+	}
+	if p.GetLowLatency() {
+		parts = append(parts, "low latency")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// renditionLabel adds the ingest index where the id is another one.
+func renditionLabel(r *klivev1.Rendition) string {
+	index := strconv.Itoa(int(r.GetIngestIndex()))
+	if r.GetIngestIndex() == 0 || index == r.GetId() {
+		return r.GetId()
+	}
+	return r.GetId() + " (ingest " + index + ")"
 }
 
 // StreamsCreate is `klive ctl streams create`.
@@ -223,6 +254,26 @@ func (s *StreamsStop) Run(ctx context.Context, c *Command, to *IO) error {
 			return err
 		}
 		return c.printStream(to, p)
+	})
+}
+
+// StreamsSplit is `klive ctl streams split`.
+type StreamsSplit struct {
+	ID string `arg:"" help:"Id of the stream."`
+}
+
+// Run asks for the split and says of how much.
+func (s *StreamsSplit) Run(ctx context.Context, c *Command, to *IO) error {
+	return c.call(ctx, func(ctx context.Context, conn *client) error {
+		done, err := klivev1.NewRecordingServiceClient(conn).SplitRecording(ctx, &klivev1.SplitRecordingRequest{Name: streamName(s.ID)})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return printJSON(to.Out, done)
+		}
+		_, err = fmt.Fprintf(to.Out, "a new piece begins at the next key frame in %s of %s\n", count(done.GetRenditionCount(), "rendition"), clean(s.ID))
+		return err
 	})
 }
 
