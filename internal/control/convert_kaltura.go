@@ -1,8 +1,6 @@
 package control
 
 import (
-	"slices"
-
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
@@ -28,8 +26,7 @@ var pictureFits = map[transcode.Fit]klivev1.PictureFit{
 	transcode.FitBox:    klivev1.PictureFit_PICTURE_FIT_BOX,
 }
 
-// bridgeProto makes the resource. It reorders the deliveries, which are the
-// caller's own.
+// bridgeProto makes the resource. open is oldest first.
 func bridgeProto(b *stream.BridgeStatus, open []stream.Delivery) *klivev1.KalturaBridge {
 	out := &klivev1.KalturaBridge{
 		Name: bridgeName,
@@ -57,19 +54,15 @@ func bridgeProto(b *stream.BridgeStatus, open []stream.Delivery) *klivev1.Kaltur
 		out.Registrations = append(out.Registrations, registrationProto(&b.Registrations[i]))
 	}
 	// What waits for a person must not drown in what a long outage piles up.
-	slices.SortStableFunc(open, func(a, b stream.Delivery) int { return waiting(a) - waiting(b) })
-	for i := range open[:min(len(open), maxPendingDeliveries)] {
-		out.PendingDeliveries = append(out.PendingDeliveries, pendingProto(&open[i]))
+	for _, forSomebody := range []bool{true, false} {
+		for i := range open {
+			fits := deliveryStates[open[i].State].attention >= needsSomebody == forSomebody
+			if fits && len(out.PendingDeliveries) < maxPendingDeliveries {
+				out.PendingDeliveries = append(out.PendingDeliveries, pendingProto(&open[i]))
+			}
+		}
 	}
 	return out
-}
-
-// waiting sorts what waits for a person before what goes on by itself.
-func waiting(d stream.Delivery) int {
-	if deliveryStates[d.State].attention >= needsSomebody {
-		return 0
-	}
-	return 1
 }
 
 func countDeliveries(open []stream.Delivery) *klivev1.PendingDeliveryCounts {
