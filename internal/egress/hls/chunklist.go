@@ -300,8 +300,10 @@ func splitName(name string, exists func(id string) bool) (id, rest string, ok bo
 }
 
 // flavorFilter says which renditions rest (what follows the id in a name) and
-// the query's flavorIds let through.
-func flavorFilter(rest, flavorIDs string) func(string) bool {
+// the query's flavorIds let through. In a smil: name rest may be a tag of the
+// backend's flavors; which ones have it is not known here, so that a word that
+// is no rendition's id lets all through.
+func flavorFilter(name, rest, flavorIDs string, list []segment.RenditionInfo) func(string) bool {
 	among := func(list, sep, id string) bool {
 		for f := range strings.SplitSeq(list, sep) {
 			if f == id {
@@ -310,6 +312,10 @@ func flavorFilter(rest, flavorIDs string) func(string) bool {
 		}
 		return false
 	}
+	named := func(r segment.RenditionInfo) bool { return rest == r.ID || among(rest, "_", r.ID) }
+	if strings.HasPrefix(name, "smil:") && isLetter(rest) && !slices.ContainsFunc(list, named) {
+		rest = "all"
+	}
 	return func(id string) bool {
 		// A rendition id may hold "_" itself.
 		if rest != "all" && rest != id && !among(rest, "_", id) {
@@ -317,6 +323,11 @@ func flavorFilter(rest, flavorIDs string) func(string) bool {
 		}
 		return flavorIDs == "" || among(flavorIDs, ",", id)
 	}
+}
+
+// isLetter reports whether s begins with a letter, as ids of flavors do not.
+func isLetter(s string) bool {
+	return s != "" && (s[0]|0x20) >= 'a' && (s[0]|0x20) <= 'z'
 }
 
 // byNumber finds a closed segment.

@@ -256,7 +256,7 @@ func (h *Handler) serveMultivariant(w http.ResponseWriter, r *http.Request, a *a
 		return http.StatusOK
 	}
 	list, _ := s.shelf.Renditions()
-	body := s.renderKaltura(list, flavorFilter(rest, q.flavors), q.carry())
+	body := s.renderKaltura(list, flavorFilter(a.name, rest, q.flavors, list), q.carry())
 	if body == nil {
 		return h.refuse(w, r, refuse(http.StatusNotFound, "The stream %q has no flavor of this address to play now.", a.stream))
 	}
