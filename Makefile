@@ -41,6 +41,10 @@ run: build ## Run the server with no configuration; ARGS="--config my.yaml" to g
 demo: setup-demo build ## Run the server and publish a generated live picture to it over RTMP
 	@exec scripts/demo
 
+.PHONY: demo-kaltura
+demo-kaltura: setup-demo build ## Show the bridge to a Kaltura backend, with a simulated one
+	@exec scripts/demo-kaltura
+
 .PHONY: test
 test: setup-test web ## Run every test of the Go packages, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(PKG)

@@ -53,3 +53,33 @@ func TestDemonstration(t *testing.T) {
 	require.True(t, p.Wait(30*time.Second), "the demonstration did not stop")
 	require.Contains(t, p.Output(), "demo: stopped")
 }
+
+// The demonstration of the bridge tells its story to the end, goes on air again and ends by itself.
+func TestKalturaDemonstration(t *testing.T) {
+	root, err := harness.Root()
+	require.NoError(t, err)
+	var ports [5]string
+	for i := range ports {
+		ports[i], err = harness.FreePort()
+		require.NoError(t, err)
+	}
+	cmd := exec.Command(filepath.Join(root, "scripts", "demo-kaltura"))
+	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+ports[0], "KLIVE_MEDIA_HTTP_LISTEN="+ports[1],
+		"KLIVE_CONTROL_GRPC_LISTEN="+ports[2], "KLIVE_CONTROL_HTTP_LISTEN="+ports[3], "DEMO_BACKEND_LISTEN="+ports[4], "DEMO_SECONDS=1")
+	p, err := harness.StartProcess(cmd, filepath.Join(t.TempDir(), "demo.log"))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		p.KillGroup()
+		if t.Failed() {
+			t.Logf("the demonstration says:\n%s", p.Tail(8000))
+		}
+	})
+	require.True(t, p.Wait(120*time.Second), "the demonstration did not end by itself")
+	require.NoError(t, p.Err())
+	for _, said := range []string{
+		"live1.demo.example", "livestream.authenticate", "livestream.registermediaserver", "PLAYABLE", "#EXT-X-STREAM-INF",
+		"/chunklist.m3u8", "piece 0 of flavor 32", "the last", "livestream.unregistermediaserver", "On air again", "demo: stopped",
+	} {
+		require.Contains(t, p.Output(), said)
+	}
+}

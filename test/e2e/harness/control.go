@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,12 +20,53 @@ import (
 // Dial connects to the gRPC listener until the test's end.
 func (s *Server) Dial(t *testing.T) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if s.token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer(s.token)))
+	}
+	conn, err := grpc.NewClient(s.GRPC, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// bearer sends a token with every call.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// Ask calls the control API over HTTP, with the token the server was configured with or with another one, and returns
+// status and body. A body makes it a POST.
+func (s *Server) Ask(ctx context.Context, path, body string, token ...string) (int, string, error) {
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.API(path), strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, t := range append(token, s.token)[:1] {
+		if t != "" {
+			req.Header.Set("Authorization", "Bearer "+t)
+		}
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), err
 }
 
 // Stream asks the control API for a stream.
@@ -82,9 +124,9 @@ func Get(ctx context.Context, address string) (int, string, error) {
 	return res.StatusCode, string(body), err
 }
 
-// Metric sums the samples of a metric, over all its labels.
-func (s *Server) Metric(ctx context.Context, name string) (float64, error) {
-	status, body, err := Get(ctx, s.API("/metrics"))
+// Metric sums the samples of a metric, over all its labels or over those with the labels given: state="PLAYABLE".
+func (s *Server) Metric(ctx context.Context, name string, labels ...string) (float64, error) {
+	status, body, err := s.Ask(ctx, "/metrics", "")
 	if err != nil {
 		return 0, err
 	}
@@ -95,6 +137,9 @@ func (s *Server) Metric(ctx context.Context, name string) (float64, error) {
 	for _, line := range strings.Split(body, "\n") {
 		rest, ok := strings.CutPrefix(line, name)
 		if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
+			continue
+		}
+		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
 			continue
 		}
 		fields := strings.Fields(rest[strings.LastIndexByte(rest, '}')+1:])

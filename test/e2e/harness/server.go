@@ -6,6 +6,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,10 @@ type Options struct {
 	Config string
 	// Env is added to the environment.
 	Env []string
+	// RTMP and Media are addresses (host:port) that others were told already; empty: free ones.
+	RTMP, Media string
+	// Token is what the control API asks for, when Config has one.
+	Token string
 }
 
 // Server is bin/klive on free ports of 127.0.0.1. The ports stay the same across restarts.
@@ -39,6 +44,7 @@ type Server struct {
 
 	options Options
 	config  string
+	token   string
 	process *Process
 }
 
@@ -61,8 +67,8 @@ func Launch(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{RTMP: ports[0], Media: ports[1], GRPC: ports[2], Control: ports[3], Dir: o.Dir, options: o,
-		config: filepath.Join(o.Dir, "klive.yaml")}
+	s := &Server{RTMP: cmp.Or(o.RTMP, ports[0]), Media: cmp.Or(o.Media, ports[1]), GRPC: ports[2], Control: ports[3], Dir: o.Dir, options: o,
+		config: filepath.Join(o.Dir, "klive.yaml"), token: o.Token}
 	text := fmt.Sprintf("data_dir: %s\n%s\n", filepath.Join(o.Dir, "data"), o.Config)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return nil, err

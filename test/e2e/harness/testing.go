@@ -10,7 +10,13 @@ import (
 // the server's output is shown when the test failed.
 func Start(t *testing.T, config string, env ...string) *Server {
 	t.Helper()
-	s, err := Launch(t.Context(), Options{Dir: t.TempDir(), Config: config, Env: env})
+	return StartWith(t, Options{Dir: t.TempDir(), Config: config, Env: env})
+}
+
+// StartWith is Start with all options.
+func StartWith(t *testing.T, o Options) *Server {
+	t.Helper()
+	s, err := Launch(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
