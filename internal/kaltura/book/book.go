@@ -35,9 +35,22 @@ const (
 	maxTries = 3
 )
 
+// Records is where a book keeps its grants: a bucket of the store, whose
+// methods and errors these are.
+type Records interface {
+	List(ctx context.Context) ([]store.Record, error)
+	Get(ctx context.Context, key string) (store.Record, error)
+	Create(ctx context.Context, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Put(ctx context.Context, key string, value []byte) (uint64, error)
+	Delete(ctx context.Context, key string, revision uint64) error
+}
+
+var _ Records = (*store.Bucket)(nil)
+
 // Book is the grants. It is safe for concurrent use.
 type Book struct {
-	bucket *store.Bucket
+	bucket Records
 	// writing holds one value while nobody writes: whoever takes it may write,
 	// and the wait for it ends with a context.
 	writing chan struct{}
@@ -54,12 +67,17 @@ type row struct {
 	revision uint64
 }
 
-// Open reads all grants.
+// Open opens the book in the store.
 func Open(ctx context.Context, s *store.Store) (*Book, error) {
 	bucket, err := s.Bucket(ctx, bucketName)
 	if err != nil {
 		return nil, err
 	}
+	return New(ctx, bucket)
+}
+
+// New opens the book that the records hold, and reads all grants.
+func New(ctx context.Context, bucket Records) (*Book, error) {
 	records, err := bucket.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the grants: %w", err)
@@ -239,6 +257,22 @@ func (b *Book) keep(k Key, r row) {
 	}
 	close(b.changed)
 	b.changed = make(chan struct{})
+}
+
+// End ends the grant of a broadcast that ended at a moment; one of a later
+// authentication, which is for the next broadcast, stays as it is. Errors are
+// those of Put.
+func (b *Book) End(ctx context.Context, k Key, at time.Time) error {
+	g, ok := b.Get(k)
+	if !ok || !g.Ended.IsZero() || g.Authenticated.After(at) {
+		return nil
+	}
+	_, _, err := b.Update(ctx, k, func(g *Grant) {
+		if g.Ended.IsZero() && !g.Authenticated.After(at) {
+			g.Ended = at
+		}
+	})
+	return err
 }
 
 // Delete forgets a grant; that there is none counts as done. Errors are those
