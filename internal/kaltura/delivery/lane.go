@@ -1,0 +1,191 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/klive-media/klive/internal/run"
+)
+
+// laneID names a lane: what must be sent in order.
+type laneID struct {
+	entry     string
+	index     int
+	rendition string
+}
+
+// lane is the rows of a laneID that are not behind us. Guarded by Queue.mu.
+type lane struct {
+	id   laneID
+	open []string // keys in order of sending: queued, sending and refused ones
+	busy bool     // its head is being worked on
+	// served is when its head was last taken up, so that lanes take turns.
+	served time.Time
+	// touched is when the backend last appended something, or may have.
+	touched time.Time
+}
+
+func (r *row) lane() laneID { return laneID{r.Stream, r.ServerIndex, r.Rendition} }
+
+// place puts a row in the place of an older one; q.mu is held. What is older
+// than the row there is left out.
+func (q *Queue) place(r *row) {
+	old := q.table[r.key]
+	if old != nil && old.revision > r.revision {
+		return
+	}
+	q.table[r.key] = r
+	l := q.lanes[r.lane()]
+	if l == nil {
+		l = &lane{id: r.lane()}
+		q.lanes[l.id] = l
+	}
+	if r.State.passed() && r.Done.After(l.touched) {
+		l.touched = r.Done
+	}
+	if r.Intent != nil && r.Intent.Failed && r.Intent.Asked.After(l.touched) {
+		l.touched = r.Intent.Asked
+	}
+	at, found := slices.BinarySearchFunc(l.open, r, func(key string, r *row) int { return compareRows(q.table[key], r) })
+	switch open := !r.State.passed(); {
+	case open && !found:
+		l.open = slices.Insert(l.open, at, r.key)
+	case !open && found:
+		l.open = slices.Delete(l.open, at, at+1)
+	}
+}
+
+// drop removes a row for good; q.mu is held.
+func (q *Queue) drop(r *row) {
+	delete(q.table, r.key)
+	if l := q.lanes[r.lane()]; l != nil {
+		l.open = slices.DeleteFunc(l.open, func(key string) bool { return key == r.key })
+	}
+	q.notify()
+}
+
+// head is the row of a lane whose turn it is, or nil; q.mu is held. A refused
+// row holds back what is behind it in its recording, not later recordings.
+func (q *Queue) head(l *lane) *row {
+	held := ""
+	for _, key := range l.open {
+		r := q.table[key]
+		switch {
+		case r.Recording == held:
+		case r.State == refused:
+			held = r.Recording
+		case r.Content && r.State == queued && !q.carries(r):
+		default:
+			return r
+		}
+	}
+	return nil
+}
+
+// carries reports whether a row stands for its whole recording, now that it is
+// complete; q.mu is held.
+func (q *Queue) carries(r *row) bool {
+	k := q.known[r.Recording]
+	return k != nil && k.carrier == r.key
+}
+
+// dispatch starts the heads of lanes when their time has come.
+func (q *Queue) dispatch(ctx context.Context, g *run.Group) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		pause := q.start(ctx, g)
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-q.wake:
+		}
+	}
+}
+
+// start starts what may start and returns when to look again. Lanes that
+// waited longest go first.
+func (q *Queue) start(ctx context.Context, g *run.Group) time.Duration {
+	now := time.Now()
+	pause := sweepEach
+	var ready []*lane
+	q.mu.Lock()
+	for id, l := range q.lanes {
+		if l.busy {
+			continue
+		}
+		r := q.head(l)
+		switch {
+		case r == nil:
+			if len(l.open) == 0 && now.Sub(l.touched) > cacheLife {
+				delete(q.lanes, id)
+			}
+		case r.next.After(now):
+			pause = min(pause, r.next.Sub(now))
+		default:
+			ready = append(ready, l)
+		}
+	}
+	slices.SortFunc(ready, func(a, b *lane) int {
+		return cmp.Or(a.served.Compare(b.served), cmp.Compare(a.id.entry, b.id.entry), cmp.Compare(a.id.index, b.id.index),
+			cmp.Compare(a.id.rendition, b.id.rendition))
+	})
+	ready = ready[:min(len(ready), q.free)]
+	heads := make([]*row, len(ready))
+	for i, l := range ready {
+		l.busy, l.served = true, now
+		q.free--
+		heads[i] = q.head(l)
+	}
+	q.mu.Unlock()
+	for i, l := range ready {
+		name := fmt.Sprintf("deliver %s_%s index %d", l.id.entry, l.id.rendition, l.id.index)
+		err := g.Detach(name, func(ctx context.Context) error {
+			q.step(ctx, heads[i])
+			return nil
+		}, func(err error) {
+			if err != nil {
+				q.log.Error("a delivery failed in this server", "lane", name, "error", err)
+			}
+			q.release(l, heads[i])
+		})
+		if err != nil { // the server stops
+			q.release(l, heads[i])
+		}
+	}
+	return pause
+}
+
+// release gives a lane back.
+func (q *Queue) release(l *lane, was *row) {
+	q.mu.Lock()
+	l.busy = false
+	q.free++
+	if q.table[was.key] == was { // nothing came of it: not again at once
+		r := was.copy()
+		r.next = time.Now().Add(firstBackoff)
+		q.place(r)
+	}
+	q.notify()
+	q.mu.Unlock()
+	signal(q.wake)
+}
+
+// step works on the head of a lane.
+func (q *Queue) step(ctx context.Context, head *row) {
+	r := head.copy()
+	switch {
+	case ctx.Err() != nil:
+	case r.State == sending:
+		q.resolve(ctx, r)
+	case r.Content:
+		q.sendWhole(ctx, r)
+	default:
+		q.send(ctx, r)
+	}
+}

@@ -1,0 +1,194 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/klive-media/klive/internal/egress"
+	"github.com/klive-media/klive/internal/store"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+// entryID is what a backend calls an entry. Recordings of anything else were
+// made without a backend and are not for it.
+var entryID = regexp.MustCompile(`^[01]_[0-9A-Za-z_]{8}$`)
+
+func ours(rec *stream.Recording) bool {
+	return rec.Mode != egress.RecordOff && entryID.MatchString(rec.Stream)
+}
+
+// watch keeps the rows in step with the recordings.
+func (q *Queue) watch(ctx context.Context) error {
+	for {
+		changed := q.opts.Recordings.Changed()
+		pause := sweepEach
+		if err := q.reconcile(ctx); err != nil && ctx.Err() == nil {
+			q.log.Error("pieces could not be queued; they stay on the disk and are tried again", "error", err)
+			pause = firstBackoff
+		}
+		signal(q.wake)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-changed:
+		case <-q.kick:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// reconcile makes a row for every finished piece that has none. It is all that
+// is needed after a crash, too: a piece that was finished and never queued is
+// found like a new one.
+func (q *Queue) reconcile(ctx context.Context) error {
+	all := q.opts.Recordings.List("")
+	slices.SortFunc(all, func(a, b stream.Recording) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
+	listed := make(map[string]bool, len(all))
+	var failed error
+	for i := range all {
+		rec := &all[i]
+		listed[rec.ID] = true
+		if !ours(rec) {
+			q.know(rec, "")
+			continue
+		}
+		rows, err := q.reconcileOne(ctx, rec)
+		if err != nil {
+			failed = errors.Join(failed, err)
+		}
+		content := slices.ContainsFunc(rows, func(r *row) bool { return r.Content })
+		carrier := ""
+		if content {
+			carrier = carrierOf(rec, rows, q.sourceOf(rec.Stream, rec.ServerIndex))
+		}
+		q.know(rec, carrier)
+		if content {
+			failed = errors.Join(failed, q.sortOut(ctx, rec, rows, carrier))
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for _, r := range q.table {
+		k := q.known[r.Recording]
+		if k == nil {
+			k = &known{ours: true}
+			q.known[r.Recording] = k
+		}
+		if !listed[r.Recording] && k.gone.IsZero() {
+			k.gone = now
+		}
+	}
+	q.looked = q.looked || failed == nil
+	q.notify()
+	return failed
+}
+
+// know notes what a look at the recordings found.
+func (q *Queue) know(rec *stream.Recording, carrier string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.known[rec.ID] = &known{ours: ours(rec), carrier: carrier}
+}
+
+// reconcileOne returns the rows of a recording, with those it made.
+func (q *Queue) reconcileOne(ctx context.Context, rec *stream.Recording) ([]*row, error) {
+	pieces := slices.Clone(rec.Pieces)
+	slices.SortFunc(pieces, func(a, b stream.Piece) int {
+		return cmp.Or(cmp.Compare(a.Rendition, b.Rendition), cmp.Compare(a.Number, b.Number))
+	})
+	var rows []*row
+	var failed error
+	grows := "" // the rendition whose next piece is not there yet: what is behind it must wait
+	for _, p := range pieces {
+		key := keyOf(rec.ID, p.Rendition, p.Number)
+		if p.Rendition == grows {
+			continue
+		}
+		if !p.Finished {
+			grows = p.Rendition
+			continue
+		}
+		r, err := q.rowOf(ctx, rec, p, key)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			grows = p.Rendition
+			continue
+		}
+		rows = append(rows, r)
+	}
+	return rows, failed
+}
+
+// rowOf is the row of a finished piece, made when there is none.
+func (q *Queue) rowOf(ctx context.Context, rec *stream.Recording, p stream.Piece, key string) (*row, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if r := q.table[key]; r != nil {
+		if r.State == queued && (r.Last != p.Last || r.File != p.File) {
+			// Known better now; written with the intent.
+			r = r.copy()
+			r.Last, r.File = p.Last, p.File
+			q.place(r)
+		}
+		return r, nil
+	}
+	unreadable := q.ended[key]
+	q.mu.Unlock()
+	r, err := q.create(ctx, newRow(rec, p, time.Now()), unreadable)
+	q.mu.Lock()
+	if err != nil {
+		return nil, err
+	}
+	q.place(r)
+	q.notify()
+	return r, nil
+}
+
+// create writes the first version of a row, or reads the one that is there.
+func (q *Queue) create(ctx context.Context, r *row, unreadable bool) (*row, error) {
+	if unreadable {
+		return q.doubtUnreadable(ctx, r)
+	}
+	if r.Duration <= 0 {
+		r.State, r.Done, r.Error = delivered, r.Queued, "not needed: it holds no picture and no sound"
+	}
+	value, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode the delivery %s: %w", r.key, err)
+	}
+	r.revision, err = q.rows.Create(ctx, r.key, value)
+	if errors.Is(err, store.ErrExists) {
+		// The answer to an earlier attempt was lost.
+		rec, getErr := q.rows.Get(ctx, r.key)
+		if getErr != nil {
+			return nil, fmt.Errorf("queue %s: %w", r.key, getErr)
+		}
+		return decodeRow(rec.Key, rec.Value, rec.Revision)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queue %s: %w", r.key, err)
+	}
+	return r, nil
+}
+
+// doubtUnreadable stands in for a row that cannot be read: nobody knows
+// whether the piece was sent.
+func (q *Queue) doubtUnreadable(ctx context.Context, r *row) (*row, error) {
+	rec, err := q.rows.Get(ctx, r.key)
+	if err != nil {
+		return nil, fmt.Errorf("read the delivery %s: %w", r.key, err)
+	}
+	r.revision = rec.Revision
+	r.State, r.Done, r.Error = inDoubt, r.Queued, "what was kept of this delivery cannot be read, so it is not known whether it was sent"
+	return r, nil
+}
