@@ -21,6 +21,9 @@ func (h *shelf) wish() time.Duration {
 	return h.store.opts.SegmentDuration
 }
 
+// window is how much of the past the rows list; mu is held.
+func (h *shelf) window() time.Duration { return max(h.broadcast.Window, h.store.opts.Window) }
+
 // limit is the longest segment; mu is held.
 func (h *shelf) limit() time.Duration {
 	if h.targets.Segment == 0 {
@@ -96,7 +99,7 @@ func (r *row) fill(n uint64, until, longest time.Duration) {
 // restart empties the row's list; last is the number before the next one.
 func (r *row) restart(last uint64) {
 	for i := range r.closed {
-		r.unlist(&r.closed[i], r.shelf.store.opts.Window)
+		r.unlist(&r.closed[i], r.shelf.window())
 	}
 	r.closed = nil
 	r.last = last

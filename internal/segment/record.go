@@ -16,6 +16,7 @@ type record struct {
 	Broadcast       string        `json:"broadcast"`
 	Start           time.Time     `json:"start"`
 	SegmentDuration time.Duration `json:"segment_duration,omitempty"`
+	Window          time.Duration `json:"window,omitempty"`
 	Note            note          `json:"note,omitempty"`
 	OnAir           bool          `json:"on_air"`
 	Ended           time.Time     `json:"ended,omitzero"`
@@ -52,7 +53,7 @@ const (
 func (h *shelf) record() record {
 	return record{
 		Broadcast: h.broadcast.ID, Start: h.broadcast.Start, SegmentDuration: h.broadcast.SegmentDuration,
-		Note: h.broadcast.Note, OnAir: h.onAir, Ended: h.endedAt, TargetSegment: h.targets.Segment, TargetPart: h.targets.Part,
+		Window: h.broadcast.Window, Note: h.broadcast.Note, OnAir: h.onAir, Ended: h.endedAt, TargetSegment: h.targets.Segment, TargetPart: h.targets.Part,
 		Next: h.next, Disc: h.disc,
 	}
 }

@@ -55,7 +55,10 @@ func (s *DiskStore) recoverShelf(id ShelfID, now time.Time) {
 	if rec.Broadcast == "" && rec.Ended.IsZero() {
 		rec.Ended = now
 	}
-	h.broadcast = Broadcast{ID: rec.Broadcast, Start: rec.Start, SegmentDuration: rec.SegmentDuration, Note: rec.Note}
+	h.broadcast = Broadcast{
+		ID: rec.Broadcast, Start: rec.Start, SegmentDuration: rec.SegmentDuration,
+		Window: min(rec.Window, MaxWindow), Note: rec.Note,
+	}
 	h.targets = Targets{Segment: rec.TargetSegment, Part: rec.TargetPart}
 	h.onAir, h.restored, h.endedAt = rec.OnAir, rec.OnAir, rec.Ended
 	h.next, h.disc = rec.Next, rec.Disc
@@ -172,7 +175,7 @@ func (r *row) recover(now time.Time) error {
 	}
 	r.trim()
 	for i := range r.expiring { // they waited long enough if the server was down for long
-		r.expiring[i].at = now.Add(r.shelf.store.opts.Window)
+		r.expiring[i].at = now.Add(r.shelf.window())
 	}
 	r.recoverTrack()
 	r.forgetInits(entries)

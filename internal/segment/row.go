@@ -247,17 +247,20 @@ func (r *row) measure(s *Segment) {
 	r.stretch.size, r.stretch.span = 0, 0
 }
 
+// roomMost bounds the room for further segments in a row's array.
+const roomMost = 64
+
 // trim takes what is older than the window from the list. Snapshots share the
 // array, so nothing in it is written; when it is full, append moves what is
 // listed to a new one.
 func (r *row) trim() {
-	opts := &r.shelf.store.opts
+	opts, window := &r.shelf.store.opts, r.shelf.window()
 	var span time.Duration
 	for i := range r.closed {
 		span += r.closed[i].Duration
 	}
 	n := 0
-	for len(r.closed)-n > opts.MinSegments && span-r.closed[n].Duration >= opts.Window {
+	for len(r.closed)-n > opts.MinSegments && span-r.closed[n].Duration >= window {
 		span -= r.closed[n].Duration
 		r.unlist(&r.closed[n], span)
 		n++
@@ -266,10 +269,12 @@ func (r *row) trim() {
 	if len(r.closed) < cap(r.closed) {
 		return
 	}
-	// The array is full: a new one, in which only recent segments have parts.
+	// The array is full: a new one, in which only recent segments have parts. It
+	// has little room, so that in a long window few others keep theirs.
 	// Playlists list parts for three target durations; whoever read one has as
 	// long again to fetch them.
-	next := make([]Segment, len(r.closed), 2*len(r.closed)+2*opts.MinSegments)
+	room := min(len(r.closed), roomMost) + 2*opts.MinSegments
+	next := make([]Segment, len(r.closed), len(r.closed)+room)
 	copy(next, r.closed)
 	recent := 6 * r.shelf.targets.Segment
 	for i := len(next) - 1; i >= 0; i-- {

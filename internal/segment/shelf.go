@@ -30,10 +30,17 @@ type Broadcast struct {
 	Start time.Time // wall clock of stream time 0
 	// SegmentDuration is this broadcast's own; 0 is the store's.
 	SegmentDuration time.Duration
+	// Window is how much of the past its rows list, where that is more than the
+	// store's; at most MaxWindow.
+	Window time.Duration
 	// Note is kept with the broadcast and given back by Interrupted; at most
 	// MaxNote bytes.
 	Note []byte
 }
+
+// MaxWindow bounds Broadcast.Window: what viewers may go back, every playlist
+// lists.
+const MaxWindow = 24 * time.Hour
 
 // MaxNote bounds Broadcast.Note.
 const MaxNote = 16 << 10

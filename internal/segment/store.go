@@ -143,7 +143,7 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 	if len(b.Note) > MaxNote {
 		return nil, fmt.Errorf("begin broadcast on shelf: a note of %d bytes is longer than %d", len(b.Note), MaxNote)
 	}
-	b.Note = slices.Clone(b.Note)
+	b.Note, b.Window = slices.Clone(b.Note), min(b.Window, MaxWindow)
 	h, ended := s.take(id)
 	if err := os.MkdirAll(h.dir, 0o750); err != nil {
 		h.mu.Lock()

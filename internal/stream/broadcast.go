@@ -97,7 +97,8 @@ func (r *Registry) begin(b *broadcast) {
 	} else {
 		b.group = run.New(g.Context())
 		b.cutter, b.err = r.opts.Store.Begin(b.shelf, segment.Broadcast{
-			ID: b.id, Start: b.start, SegmentDuration: b.intended.Policy.SegmentDuration, Note: b.intended.note(),
+			ID: b.id, Start: b.start, SegmentDuration: b.intended.Policy.SegmentDuration,
+			Window: b.intended.window(), Note: b.intended.note(),
 		}, func(e segment.Event) { r.observe(b, e) })
 	}
 	if b.err != nil {

@@ -85,10 +85,16 @@ func (i intended) sane() intended {
 	if d := i.Policy.SegmentDuration; d < minSegment || d > maxSegment {
 		i.Policy.SegmentDuration = 0
 	}
-	if i.Policy.DVR.Window < 0 {
-		i.Policy.DVR.Window = 0
-	}
+	i.Policy.DVR.Window = min(max(i.Policy.DVR.Window, 0), segment.MaxWindow)
 	return i
+}
+
+// window is how far back viewers may go; 0: as the store lets them.
+func (i intended) window() time.Duration {
+	if !i.Policy.DVR.Enabled {
+		return 0
+	}
+	return i.Policy.DVR.Window
 }
 
 // note is what the shelf keeps.

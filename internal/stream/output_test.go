@@ -143,6 +143,7 @@ func TestAnOutputSeesABroadcastFromBeginningToEnd(t *testing.T) {
 		require.Equal(t, []string{"32", "36"}, []string{b.Renditions[0].ID, b.Renditions[1].ID})
 		require.Equal(t, 1, b.Renditions[0].Index)
 		require.Equal(t, 6*time.Second, st.shelves.begun[0].SegmentDuration)
+		require.Equal(t, time.Hour, st.shelves.begun[0].Window)
 
 		e.pub.Close(nil)
 		again := st.publish(1, 0)
@@ -337,6 +338,21 @@ func TestSegmentDurationsThatMakeNoSenseAreIgnored(t *testing.T) {
 		999 * time.Millisecond: 0, 21 * time.Second: 0, -time.Second: 0,
 	} {
 		require.Equal(t, want, intendedOf(&Grant{Policy: egress.Policy{SegmentDuration: d}}).Policy.SegmentDuration, d)
+	}
+}
+
+func TestTheWindowOfTheDVR(t *testing.T) {
+	for name, c := range map[string]struct {
+		dvr  egress.DVR
+		want time.Duration
+	}{
+		"off":      {egress.DVR{Window: time.Hour}, 0},
+		"its own":  {egress.DVR{Enabled: true, Window: time.Hour}, time.Hour},
+		"server's": {egress.DVR{Enabled: true}, 0},
+		"too long": {egress.DVR{Enabled: true, Window: 1000 * time.Hour}, 24 * time.Hour},
+		"negative": {egress.DVR{Enabled: true, Window: -time.Hour}, 0},
+	} {
+		require.Equal(t, c.want, intendedOf(&Grant{Policy: egress.Policy{DVR: c.dvr}}).window(), name)
 	}
 }
 

@@ -35,11 +35,17 @@ func (w *nullWriter) Write(p []byte) (int, error) { w.n += len(p); return len(p)
 // steady is a stream with a full window: 30 s of 4 s segments.
 func steady(tb testing.TB) (*Handler, *fakeShelf) {
 	tb.Helper()
+	return windowed(tb, 8)
+}
+
+// windowed is a stream with a window of n segments of 4 s.
+func windowed(tb testing.TB, n int) (*Handler, *fakeShelf) {
+	tb.Helper()
 	h, f := onAir(tb)
 	f.closeSegment(video1)
 	f.closeSegment(audio1)
-	f.window = 8
-	for range 8 {
+	f.window = n
+	for range n {
 		f.segment(video1, 16, 250*time.Millisecond)
 		f.segment(audio1, 16, 250*time.Millisecond)
 	}
@@ -52,20 +58,25 @@ func steady(tb testing.TB) (*Handler, *fakeShelf) {
 
 // BenchmarkHandler is our own part of a playlist request.
 func BenchmarkHandler(b *testing.B) {
-	h, _ := steady(b)
-	for _, accept := range []string{"", "gzip"} {
-		b.Run("gzip="+accept, func(b *testing.B) {
-			r := httptest.NewRequest(http.MethodGet, videoList+"?_HLS_msn=10&_HLS_part=0", nil)
-			r.Header.Set("Accept-Encoding", accept)
-			w := &nullWriter{header: http.Header{}}
-			b.ReportAllocs()
-			for b.Loop() {
-				clear(w.header)
-				h.ServeHTTP(w, r)
-			}
-		})
+	for _, n := range windows {
+		h, _ := windowed(b, n)
+		for _, accept := range []string{"", "gzip"} {
+			b.Run(fmt.Sprintf("segments=%d/gzip=%s", n, accept), func(b *testing.B) {
+				r := httptest.NewRequest(http.MethodGet, videoList+"?_HLS_msn=10&_HLS_part=0", nil)
+				r.Header.Set("Accept-Encoding", accept)
+				w := &nullWriter{header: http.Header{}}
+				b.ReportAllocs()
+				for b.Loop() {
+					clear(w.header)
+					h.ServeHTTP(w, r)
+				}
+			})
+		}
 	}
 }
+
+// windows are usual ones, in segments: 30 s, and 80 minutes of DVR.
+var windows = []int{8, 1200}
 
 // A playlist that is rendered already costs no allocation.
 func TestSharedPlaylistAllocatesNothing(t *testing.T) {
@@ -82,7 +93,13 @@ func TestSharedPlaylistAllocatesNothing(t *testing.T) {
 
 // BenchmarkRender is what a new part costs when somebody asks.
 func BenchmarkRender(b *testing.B) {
-	h, f := steady(b)
+	for _, n := range windows {
+		b.Run(fmt.Sprintf("segments=%d", n), func(b *testing.B) { benchmarkRender(b, n) })
+	}
+}
+
+func benchmarkRender(b *testing.B, n int) {
+	h, f := windowed(b, n)
 	s := h.shelves.find(segment.ShelfID{Stream: "lobby"})
 	v := s.row(h, "1", video1.Kind)
 	x := f.Index(video1)
@@ -91,6 +108,28 @@ func BenchmarkRender(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			v.media(x, 0)
+		}
+	})
+	b.Run("delta", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			v.media(x, delta)
+		}
+		b.ReportMetric(float64(len(v.media(x, delta))), "bytes")
+	})
+	b.Run("chunklist", func(b *testing.B) {
+		list, _ := f.Renditions()
+		t := s.tracks("1", list)
+		b.ReportAllocs()
+		for b.Loop() {
+			s.renderChunklist(&t)
+		}
+	})
+	b.Run("kaltura", func(b *testing.B) {
+		list, _ := f.Renditions()
+		b.ReportAllocs()
+		for b.Loop() {
+			s.renderKaltura(list, func(string) bool { return true }, "")
 		}
 	})
 	b.Run("gzip", func(b *testing.B) {

@@ -97,7 +97,9 @@ func (f *fakeShelf) row(id segment.RowID, t *media.Track) {
 	r.index = segment.NewIndex(x, r.changed)
 	f.rows[id] = r
 	f.order = append(f.order, id)
-	slices.SortStableFunc(f.order, func(a, b segment.RowID) int { return cmp.Or(len(a.Rendition)-len(b.Rendition), strings.Compare(a.Rendition, b.Rendition)) })
+	slices.SortStableFunc(f.order, func(a, b segment.RowID) int {
+		return cmp.Or(len(a.Rendition)-len(b.Rendition), strings.Compare(a.Rendition, b.Rendition))
+	})
 	f.touch()
 }
 
