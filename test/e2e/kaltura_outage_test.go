@@ -149,16 +149,15 @@ func kalturaCrash(t *testing.T) {
 	s := b.Serve(t, "live1.example.com", "reconnect_window: 30s", "recording: { segment_duration: 10s }\n")
 	awaitNode(t, s)
 	address := b.PublishURL(t, entry, 0, 1)
-	end := b.Inject(t, `{"kind":"down","service":"liveStream","action":"appendRecording"}`)
 	harness.StartEncoder(t, s, address, small)
 	s.AwaitPlayable(t, entry)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, 10*time.Second)
+	away := b.Inject(t, `{"kind":"down"}`)
 	broadcast := s.Stream(t, entry).GetBroadcasts()[0].GetId()
 	harness.Wait(t, 40*time.Second, "a piece is finished and waits", func() (bool, error) {
 		return bridge(t, s).GetPendingDeliveryCounts().GetTotal() > 0, nil
 	})
 	s.Kill()
-	away := b.Inject(t, `{"kind":"down"}`)
-	end()
 	require.NoError(t, s.Relaunch(t.Context()))
 	second := harness.StartEncoder(t, s, address, small)
 	harness.Wait(t, 20*time.Second, "the publisher is let in after the restart without the backend", func() (bool, error) {
