@@ -170,8 +170,8 @@ func (v *checker) certificates(c Config) {
 	}
 }
 
-// Authenticated reports whether callers of the control API must prove who they are: by a token, by a
-// client certificate, or by an admin KS of the Kaltura partner.
+// Authenticated reports whether callers of the control API have something to prove who they are: a token, a
+// client certificate, or an admin KS of the Kaltura partner.
 func (c Config) Authenticated() bool {
 	return len(c.Auth.Tokens) > 0 || c.Control.TLS.ClientCA != "" || c.Kaltura.Enabled()
 }
