@@ -244,6 +244,21 @@ func kalturaStory(t *testing.T, flags ...string) {
 	}
 	require.InDelta(t, seconds, length, 0.3)
 	require.Equal(t, seconds*small.Rate, frames, "pictures in what the backend has")
+	uploads := b.State(t).Count("uploadToken.upload")
+	if slices.Contains(flags, "--ecdn") {
+		require.GreaterOrEqual(t, uploads, len(pieces))
+		require.Equal(t, klivev1.KalturaMode_KALTURA_MODE_ECDN, bridge(t, s).GetMode())
+	} else {
+		require.Zero(t, uploads)
+		require.Contains(t, pieces[0].Source, filepath.Join(b.Dir, "shared"))
+	}
+	// The backend looks for sync points in the third stream of a piece, which carries data.
+	out, diag, err = harness.Run(30*time.Second, "ffprobe", "-v", "error", "-show_entries", "stream=codec_type", "-of", "csv=p=0", pieces[0].Path)
+	require.NoError(t, err, diag)
+	require.Equal(t, []string{"video", "audio", "data"}, strings.Fields(out))
+	first, err := os.ReadFile(pieces[0].Path)
+	require.NoError(t, err)
+	require.Contains(t, string(first), "KalturaSyncPoint")
 	secret := b.PublishURL(t, entry, 0, 1)
 	secret = secret[strings.Index(secret, "&t=")+3:]
 	secret, _, _ = strings.Cut(secret, "/")
