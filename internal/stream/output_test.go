@@ -201,6 +201,40 @@ func TestAnOutputIsToldOfAStopAndOfALeave(t *testing.T) {
 	require.Equal(t, 3, out.st.closed)
 }
 
+func TestAServerThatLeavesWhileABroadcastBeginsLeavesItsOutputsToo(t *testing.T) {
+	out := onStationWith(t, nil, nil, func(st *station, _ *reader) {
+		st.shelves.begin = make(chan struct{})
+		e, err := st.open(1, 0)
+		require.NoError(t, err)
+		go func() {
+			require.Equal(t, fault.ServerDraining, fault.ReasonOf(e.pub.Announce([]*media.Track{e.video})))
+			require.Equal(t, fault.ServerDraining, fault.ReasonOf(e.st.reg.goOnAir(e.pub.(*session))), "nothing begins any more")
+		}()
+		synctest.Wait()
+		go func() {
+			time.Sleep(time.Second) // the shelf is slow
+			close(st.shelves.begin)
+		}()
+	})
+	require.Len(t, out.runs, 1)
+	require.ErrorIs(t, out.runs[0].cause, egress.ErrLeaving)
+}
+
+func TestABroadcastThatEndsWhileTheServerLeavesHasEnded(t *testing.T) {
+	out := onStationWith(t, nil, nil, func(st *station, _ *reader) {
+		require.NoError(t, st.publish(1, 0).send(1))
+		st.shelves.closing = time.Second
+		go func() {
+			require.NoError(t, st.reg.Stop(context.WithoutCancel(t.Context()), "lobby", fault.New(fault.StoppedByOperator, "stop")))
+		}()
+		synctest.Wait()
+	})
+	require.Len(t, out.runs, 1)
+	require.ErrorIs(t, out.runs[0].cause, egress.ErrEnded)
+	require.Equal(t, 1, out.runs[0].onShelf)
+	require.Len(t, out.st.ends(), 1)
+}
+
 func TestARestartContinuesOutputsAndWhatWasIntended(t *testing.T) {
 	policy := egress.Policy{SegmentDuration: 2 * time.Second, Recording: egress.RecordPerSession, LowLatency: true}
 	var left segment.Broadcast
