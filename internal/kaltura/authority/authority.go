@@ -158,8 +158,7 @@ func printable(token string) bool {
 // decide finds out about a publisher whom no valid grant accepts.
 func (a *Authority) decide(ctx context.Context, r ingest.Request, key book.Key) (book.Grant, error) {
 	known := a.known(r.Stream, r.Token)
-	from := network(r.Remote.Addr())
-	q := a.memory.question(r.Stream, r.Token, from)
+	q := a.memory.question(r)
 	if err, ok := a.memory.recall(q, time.Now()); ok {
 		return book.Grant{}, err
 	}
@@ -170,7 +169,7 @@ func (a *Authority) decide(ctx context.Context, r ingest.Request, key book.Key) 
 	defer a.desk.leave(turn)
 	refund := func() {
 		if !known {
-			a.memory.refund(from)
+			a.memory.refund(q.from)
 		}
 	}
 	// Whoever had the turn before may have found out.

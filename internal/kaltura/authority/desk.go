@@ -23,8 +23,8 @@ var errCrowded = errors.New("too many publishers wait for an answer")
 // desk decides whose question goes to the backend next. There is one question
 // at a time for each entry. A publisher whose token was accepted before goes
 // before all strangers and is not counted among them; of strangers those go
-// first whose network has been refused least, so that a flood of guesses waits
-// behind the first broadcast of a good encoder.
+// first whose network was refused and served least, so that a flood of guesses
+// waits behind the first broadcast of a good encoder.
 type desk struct {
 	mu      sync.Mutex // guards the fields below
 	busy    map[string]bool
@@ -34,8 +34,9 @@ type desk struct {
 	strange int                     // strangers among them
 }
 
-// crowd is the strangers of one network.
-type crowd struct{ asking, waiting int }
+// crowd is the strangers of one network; served counts those who had their turn
+// since the first of them came.
+type crowd struct{ asking, waiting, served int }
 
 // visitor is one publisher's wait for a turn.
 type visitor struct {
@@ -105,30 +106,32 @@ func (d *desk) next() {
 	for {
 		var best *visitor
 		for _, v := range d.waiting {
-			if d.mayAsk(v) && (best == nil || before(v, best)) {
+			if d.mayAsk(v) && (best == nil || d.before(v, best)) {
 				best = v
 			}
 		}
 		if best == nil {
 			return
 		}
-		d.stopWaiting(best)
 		d.busy[best.entry] = true
 		if !best.known {
 			d.asking++
-			d.crowd(best.from).asking++
+			c := d.crowd(best.from)
+			c.asking++
+			c.served++
 		}
+		d.stopWaiting(best)
 		best.has = true
 		close(best.turn)
 	}
 }
 
-// before reports whether v goes before w, who came earlier.
-func before(v, w *visitor) bool {
-	if v.known != w.known {
-		return v.known
+// before reports whether v goes before w, who came earlier; d.mu is held.
+func (d *desk) before(v, w *visitor) bool {
+	if v.known || w.known {
+		return !w.known
 	}
-	return !v.known && v.dirt < w.dirt
+	return v.dirt+d.crowd(v.from).served < w.dirt+d.crowd(w.from).served
 }
 
 // mayAsk reports whether v could have the turn now; d.mu is held.
@@ -160,7 +163,7 @@ func (d *desk) crowd(from netip.Prefix) *crowd {
 
 // tidy forgets a network of which nobody is here; d.mu is held.
 func (d *desk) tidy(from netip.Prefix) {
-	if c := d.from[from]; c != nil && *c == (crowd{}) {
+	if c := d.from[from]; c != nil && c.asking == 0 && c.waiting == 0 {
 		delete(d.from, from)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
 )
 
 // How long a refusal is answered from memory. What only a person can mend holds
@@ -36,12 +37,13 @@ const (
 	maxSources = 16384
 )
 
-// question is what was asked of the backend: one token for one entry by one
-// network.
+// question is what was asked of the backend: one token for one entry, as the
+// address names it, by one network.
 type question struct {
-	entry string
-	token [sha256.Size]byte // of salt and token
-	from  netip.Prefix
+	entry          string
+	partner, index int               // server index
+	token          [sha256.Size]byte // of salt and token
+	from           netip.Prefix
 }
 
 // answer is a refusal.
@@ -74,11 +76,14 @@ func newMemory(salt [32]byte) *memory {
 	return &memory{salt: salt, answers: make(map[question]answer), sources: make(map[netip.Prefix]*source)}
 }
 
-func (m *memory) question(entry, token string, from netip.Prefix) question {
+func (m *memory) question(r ingest.Request) question {
 	h := sha256.New()
 	h.Write(m.salt[:])
-	h.Write([]byte(token))
-	return question{entry: entry, token: [sha256.Size]byte(h.Sum(nil)), from: from}
+	h.Write([]byte(r.Token))
+	return question{
+		entry: r.Stream, partner: r.Partner, index: r.ServerIndex,
+		token: [sha256.Size]byte(h.Sum(nil)), from: network(r.Remote.Addr()),
+	}
 }
 
 // recall finds a refusal that still holds.

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"time"
 
 	"github.com/klive-media/klive/internal/auth"
 	"github.com/klive-media/klive/internal/fault"
@@ -29,29 +30,27 @@ var _ auth.Playback = playback{}
 
 // Restricted reports whether a stream is for bearers only.
 func (p playback) Restricted(stream string) bool {
-	grants := p.book.Of(stream)
-	if len(grants) == 0 {
-		return true
-	}
-	// Of an entry at two indexes the one in use is up to date, the one that
-	// ended is not.
-	preview, inUse := false, false
-	for _, g := range grants {
-		if g.Ended.IsZero() {
+	const maxIndex = 1
+	restricted := true
+	var inUse, ended bool
+	var end time.Time
+	for i := range maxIndex + 1 {
+		g, ok := p.book.Get(book.Key{Entry: stream, Index: i})
+		if !ok {
+			continue
+		}
+		// Of an entry at two indexes the one in use is up to date, the one that
+		// ended is not; of two in use one may lag behind.
+		preview := inPreview(g.Snapshot)
+		switch {
+		case g.Ended.IsZero():
+			restricted = preview || inUse && restricted
 			inUse = true
-			preview = preview || inPreview(g.Snapshot)
+		case !inUse && (!ended || g.Ended.After(end)):
+			restricted, ended, end = preview, true, g.Ended
 		}
 	}
-	if inUse {
-		return preview
-	}
-	latest := grants[0]
-	for _, g := range grants[1:] {
-		if g.Ended.After(latest.Ended) {
-			latest = g
-		}
-	}
-	return inPreview(latest.Snapshot)
+	return restricted
 }
 
 // MayPlay implements auth.Playback.

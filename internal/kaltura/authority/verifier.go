@@ -55,14 +55,14 @@ func (v *verifier) Verify(_ context.Context, token string) (auth.Principal, erro
 		return nil
 	})
 	switch {
+	case err != nil && !looksLikeSession(token): // also what another kind of token is by chance
+		return auth.Principal{}, auth.ErrUnknownToken
 	case errors.Is(err, ks.ErrPartner):
 		return auth.Principal{}, notCounting("it is of another partner than the configured one")
 	case errors.Is(err, ks.ErrExpired):
 		return auth.Principal{}, notCounting("it is expired")
-	case err != nil && looksLikeSession(token):
-		return auth.Principal{}, notCounting("its signature does not fit the partner's admin secret")
 	case err != nil:
-		return auth.Principal{}, auth.ErrUnknownToken
+		return auth.Principal{}, notCounting("its signature does not fit the partner's admin secret")
 	case s.Type != ks.Admin:
 		return auth.Principal{}, notCounting("it is a user's; make one of type 2 (admin)")
 	}
