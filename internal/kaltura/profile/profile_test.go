@@ -63,7 +63,10 @@ func (d direct) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	}()
 	w := httptest.NewRecorder()
 	d.ServeHTTP(w, r)
-	return w.Result(), r.Context().Err()
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
 }
 
 func newClient(t *testing.T, handler http.Handler) *client.Client {
