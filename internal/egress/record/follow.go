@@ -1,0 +1,456 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/segment"
+	"github.com/klive-media/klive/internal/segment/fmp4"
+	"github.com/klive-media/klive/internal/segment/mp4"
+)
+
+// This file is how the segments of a rendition become pieces.
+
+const (
+	// maxBridge is the longest hole in the timeline that a piece goes on across;
+	// the sample before it lasts as long. After a longer one another piece begins.
+	maxBridge = 10 * time.Second
+	// smallestGap is how much must be missing to be called a gap.
+	smallestGap = 200 * time.Millisecond
+	// patience is how much further one track of a rendition must be for the other
+	// not to be waited for: the segmenter waits for a track for far less.
+	patience = 6 * time.Second
+)
+
+// kinds are the tracks of a rendition that are recorded.
+var kinds = [...]media.Kind{media.Video, media.Audio}
+
+func rowsOf(rendition string) [len(kinds)]segment.RowID {
+	var out [len(kinds)]segment.RowID
+	for i, k := range kinds {
+		out[i] = segment.RowID{Rendition: rendition, Kind: k}
+	}
+	return out
+}
+
+// belongs reports whether a segment is of the broadcast that began then: rows
+// keep segments of the one before for a while.
+func belongs(s *segment.Segment, start time.Time) bool {
+	d := s.Time.Add(-s.Start).UnixNano() - start.UnixNano()
+	return d > -int64(time.Millisecond) && d < int64(time.Millisecond)
+}
+
+// set is the segment with one number of each track; nil where there is none.
+type set [len(kinds)]*segment.Segment
+
+// content is the segment's of a kind, unless it is a gap.
+func (s *set) content(i int) *segment.Segment {
+	if s[i] != nil && !s[i].Gap {
+		return s[i]
+	}
+	return nil
+}
+
+// leading is the picture, or the sound where there is none.
+func (s *set) leading() *segment.Segment {
+	for i := range kinds {
+		if x := s.content(i); x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+// follower turns the segments of one rendition into pieces. It belongs to the
+// goroutine that records the broadcast.
+type follower struct {
+	*session
+	d     *rendition // guarded by Recorder.mu
+	want  uint64     // the segment to copy next, or a later one
+	work  *work      // of the piece that grows; nil: none does
+	marks int        // samples of the data track in the pieces before
+	ends  [len(kinds)]time.Duration
+	began bool // ends count
+	told  gap  // the newest gap that was told
+
+	inits map[initKey][]*mp4.Track
+}
+
+// initKey names an init section.
+type initKey struct {
+	kind media.Kind
+	run  string
+	n    int
+}
+
+// look copies what is finished; all: also what one track has and the other may
+// yet get, as nothing more comes.
+func (f *follower) look(shelf segment.Shelf, all bool) {
+	var x [len(kinds)]*segment.Index
+	for i, row := range rowsOf(f.d.id) {
+		x[i] = shelf.Index(row)
+	}
+	for {
+		n, segments, ok := f.pick(&x, all)
+		if !ok {
+			return
+		}
+		if err := f.take(shelf, n, &segments); err != nil {
+			f.failed(f.d.id, err)
+			return // it is tried again while it is on the shelf
+		}
+		f.want = n + 1
+		f.rec.mu.Lock()
+		f.d.next = f.want
+		f.rec.mu.Unlock()
+	}
+}
+
+// pick finds the next segment that all tracks of the rendition have, or will
+// not have.
+func (f *follower) pick(x *[len(kinds)]*segment.Index, all bool) (n uint64, out set, ok bool) {
+	for i := range x {
+		if s := f.next(x[i], f.want); s != nil && (!ok || s.Number < n) {
+			n, ok = s.Number, true
+		}
+	}
+	if !ok {
+		return 0, out, false
+	}
+	for i := range x {
+		if s := f.next(x[i], n); s != nil && s.Number == n {
+			out[i] = s
+		} else if !all && f.comes(x[i], n) && !f.overdue(x[1-i], n) {
+			return 0, out, false
+		}
+	}
+	return n, out, true
+}
+
+// next is the first finished segment of the broadcast from number n on.
+func (f *follower) next(x *segment.Index, n uint64) *segment.Segment {
+	if x == nil {
+		return nil
+	}
+	from := 0
+	if len(x.Closed) > 0 && n > x.Closed[0].Number {
+		from = int(min(n-x.Closed[0].Number, uint64(len(x.Closed)))) //nolint:gosec // an index
+	}
+	for i := from; i < len(x.Closed); i++ { // numbers have no holes
+		if s := &x.Closed[i]; s.Number >= n && belongs(s, f.info.Start) {
+			return s
+		}
+	}
+	return nil
+}
+
+// comes reports whether a row may yet get the segment n: it has media of this
+// broadcast and is not that far.
+func (f *follower) comes(x *segment.Index, n uint64) bool {
+	if x == nil || x.Next.Segment > n {
+		return false
+	}
+	if x.Open != nil && belongs(x.Open, f.info.Start) {
+		return true
+	}
+	return slices.ContainsFunc(x.Closed, func(s segment.Segment) bool { return !s.Gap && belongs(&s, f.info.Start) })
+}
+
+// overdue reports whether a row is so far behind the segment n that the other
+// one is not waited for.
+func (f *follower) overdue(x *segment.Index, n uint64) bool {
+	if x == nil || len(x.Closed) == 0 {
+		return false
+	}
+	last, s := &x.Closed[len(x.Closed)-1], f.next(x, n)
+	return s != nil && last.Number >= n+2 && last.Start+last.Duration-(s.Start+s.Duration) >= patience
+}
+
+// take puts the segment n into the piece that grows, or into another one.
+func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
+	lead := s.leading()
+	if lead == nil {
+		return nil // a gap; it is told when media comes again
+	}
+	half := f.work != nil && f.holds(n) // an attempt before this one, or a crash, came in between
+	if !half {
+		fresh, err := f.another(shelf, n, s)
+		if lost(err) {
+			f.failed(f.d.id, err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if fresh && !startable(s) {
+			return nil // it cannot be decoded from here; what is missing is told at the next key frame
+		}
+		f.missing(s)
+		if fresh {
+			if err := f.begin(shelf, s); lost(err) {
+				f.failed(f.d.id, err)
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	for i, kind := range kinds {
+		x := s.content(i)
+		if x == nil || f.work.has(kind, n) {
+			continue
+		}
+		if err := f.copyTo(f.work, shelf, kind, x); lost(err) {
+			f.failed(f.d.id, err)
+			continue
+		} else if err != nil {
+			return err
+		}
+		f.ends[i], f.began = x.Start+x.Duration, true
+	}
+	if err := f.mark(lead); err != nil {
+		return err
+	}
+	f.grown()
+	return nil
+}
+
+// holds reports whether the piece has a track's segment n.
+func (f *follower) holds(n uint64) bool {
+	for _, k := range kinds {
+		if f.work.has(k, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// startable reports whether a piece can begin with the segment: with a key
+// frame, if it has a picture.
+func startable(s *set) bool {
+	for i, k := range kinds {
+		if x := s.content(i); x != nil && k == media.Video {
+			return x.Independent
+		}
+	}
+	return true
+}
+
+// another reports whether the segment belongs into another piece than the one
+// that grows.
+func (f *follower) another(shelf segment.Shelf, n uint64, s *set) (bool, error) {
+	if f.work == nil {
+		return true, nil
+	}
+	for i, k := range kinds {
+		x := s.content(i)
+		if x == nil {
+			continue
+		}
+		init, err := f.init(shelf, k, x)
+		if err != nil {
+			return false, err
+		}
+		for _, t := range init {
+			if !slices.ContainsFunc(f.work.tracks, t.Same) {
+				return true, nil
+			}
+		}
+	}
+	lead := s.leading()
+	if lead.Start-f.work.end > maxBridge {
+		return true, nil
+	}
+	f.rec.mu.Lock()
+	split := f.d.split
+	f.rec.mu.Unlock()
+	long := lead.Start-f.work.start >= f.rec.opts.SegmentDuration || split > 0 && n >= split
+	return long && startable(s), nil
+}
+
+// init reads the tracks of a segment's init section.
+func (f *follower) init(shelf segment.Shelf, kind media.Kind, s *segment.Segment) ([]*mp4.Track, error) {
+	key := initKey{kind, s.Run, s.Init}
+	if t := f.inits[key]; t != nil {
+		return t, nil
+	}
+	b, err := shelf.Init(segment.RowID{Rendition: f.d.id, Kind: kind}, s.Run, s.Init)
+	if err != nil {
+		return nil, fmt.Errorf("read init section: %w", err)
+	}
+	t, err := mp4.Tracks(b)
+	if err != nil {
+		return nil, fmt.Errorf("read init section: %w", err)
+	}
+	if f.inits == nil || len(f.inits) > 8 { // old ones do not come back
+		f.inits = make(map[initKey][]*mp4.Track)
+	}
+	f.inits[key] = t
+	return t, nil
+}
+
+// missing tells what is missing before the segment, if anything is.
+func (f *follower) missing(s *set) {
+	var worst gap
+	for i := range kinds {
+		x := s.content(i)
+		if x == nil || !f.began || f.ends[i] == 0 {
+			continue
+		}
+		if d := x.Start - f.ends[i]; d > max(worst.Duration, smallestGap) {
+			worst = gap{Rendition: f.d.id, At: f.ends[i], Duration: d}
+		}
+	}
+	if worst.Duration > 0 && worst != f.told {
+		f.told = worst
+		f.gap(worst)
+	}
+}
+
+// begin makes the work file of the next piece. The piece before is finished
+// from here on.
+func (f *follower) begin(shelf segment.Shelf, s *set) error {
+	if err := f.open(s); err != nil {
+		return err
+	}
+	var list [][]byte
+	for i, k := range kinds {
+		x := s.content(i)
+		if x == nil {
+			continue
+		}
+		b, err := shelf.Init(segment.RowID{Rendition: f.d.id, Kind: k}, x.Run, x.Init)
+		if err != nil {
+			return fmt.Errorf("read init section: %w", err)
+		}
+		list = append(list, b)
+	}
+	init, err := fmp4.Merge(list...)
+	if err != nil {
+		return fmt.Errorf("make init section of piece: %w", err)
+	}
+	f.rec.mu.Lock()
+	number := 1
+	if p := f.d.newest(); p != nil {
+		number = p.number + 1
+	}
+	f.rec.mu.Unlock()
+	marks := f.marks
+	if f.work != nil {
+		marks += f.work.marks
+	}
+	head := workHead{Recording: f.c.id, Stream: f.info.Stream, Rendition: f.d.id, Number: number, Marks: marks}
+	w, err := createWork(f.c.path(f.d.id, number, extWork), init, head)
+	if err != nil {
+		return err
+	}
+	lead := s.leading()
+	w.mark = lead.Start
+	// The first segment goes in before anybody hears of the piece: what has no
+	// media is none, and the piece before is the last one until then.
+	for i, k := range kinds {
+		if x := s.content(i); x != nil {
+			if err := f.copyTo(w, shelf, k, x); err != nil {
+				_ = w.f.Close()
+				_ = os.Remove(w.path) // if it stays, the next attempt begins it anew
+				return err
+			}
+			break
+		}
+	}
+	before := f.work
+	f.work, f.marks = w, marks
+	f.turn(before, number, lead)
+	return nil
+}
+
+// turn makes the new piece the one that grows.
+func (f *follower) turn(before *work, number int, lead *segment.Segment) {
+	f.rec.mu.Lock()
+	var old *piece
+	if p := f.d.newest(); p != nil && p.state == growing {
+		old = p
+		p.state = waiting
+	}
+	f.d.pieces = append(f.d.pieces, &piece{number: number, start: lead.Time, offset: lead.Start})
+	f.d.split = 0
+	f.rec.touch()
+	f.rec.mu.Unlock()
+	f.mu.Lock()
+	f.works[f.d.id] = f.work
+	f.mu.Unlock()
+	if before != nil {
+		_ = before.f.Close() // it is synced before it is read
+	}
+	if old != nil {
+		f.finish(job{d: f.d, number: old.number, after: f.work})
+	}
+}
+
+// lost reports whether an error says that the shelf does not have a segment any
+// more, or not as it was: there is no use in trying again.
+func lost(err error) bool {
+	return fault.ReasonOf(err) == fault.NotPlayable || errors.Is(err, errShort) || errors.Is(err, mp4.ErrMalformed)
+}
+
+// copyTo puts a track's segment into a work file.
+func (f *follower) copyTo(w *work, shelf segment.Shelf, kind media.Kind, s *segment.Segment) error {
+	if to := w.done.Load(); to > w.synced {
+		if err := w.addSynced(to); err != nil {
+			return err
+		}
+	}
+	c, err := shelf.Open(segment.RowID{Rendition: f.d.id, Kind: kind}, s.Run, s.Number, -1)
+	if err != nil {
+		return fmt.Errorf("open segment %d: %w", s.Number, err)
+	}
+	defer c.Close()
+	was := w.size
+	x := workSegment{kind: kind, number: s.Number, start: s.Start, duration: s.Duration, wall: s.Time, size: c.Size}
+	if err := w.append(x, c, f.room); err != nil {
+		return err
+	}
+	f.rec.counters.bytes.Add(w.size - was)
+	return nil
+}
+
+// mark writes the samples of the data track that fall into the segment.
+func (f *follower) mark(s *segment.Segment) error {
+	o := &f.rec.opts
+	if o.Mark == nil {
+		return nil
+	}
+	for w := f.work; w.mark < s.Start+s.Duration; w.mark += o.MarkEvery {
+		wall := s.Time.Add(w.mark - s.Start)
+		payload := o.Mark(f.info, f.d.id, f.marks+w.marks, wall)
+		if len(payload) == 0 {
+			continue
+		}
+		if len(payload) > maxMark {
+			return fmt.Errorf("a mark of %d bytes is longer than %d", len(payload), maxMark)
+		}
+		if err := w.addMark(w.mark, wall, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxMark bounds a sample of the data track.
+const maxMark = 64 << 10
+
+// grown tells how long the piece is now.
+func (f *follower) grown() {
+	f.rec.mu.Lock()
+	if p := f.d.newest(); p != nil {
+		p.offset, p.duration = f.work.start, f.work.end-f.work.start
+		p.start = f.work.first.wall.Add(f.work.start - f.work.first.start)
+	}
+	f.c.troubled = false
+	f.rec.mu.Unlock()
+}

@@ -1,0 +1,468 @@
+package record
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/segment"
+	"github.com/klive-media/klive/internal/segment/mp4"
+)
+
+// A work file is a piece while it grows: the segments' bytes as they are on the
+// shelf, behind the init section, so that it is a fragmented MP4 that players
+// can play. Between them stand boxes of our own, which players pass over:
+//
+//	ftyp moov
+//	head                 what the piece is
+//	segment … media … end    for each segment of each track
+//	mark                 a sample of the data track
+//	synced               all before the place it names is on the disk for sure
+//
+// Every box of ours ends with a checksum of its content; end holds that of the
+// media. A file that ends in the middle of something is good up to there.
+const (
+	boxHead    = 'h'
+	boxSegment = 's'
+	boxEnd     = 'e'
+	boxMark    = 'm'
+	boxSynced  = 'y'
+
+	workType = "kLive.workfile." // and one of the letters above: 16 bytes, as a uuid has
+)
+
+// Limits of what is read of a work file.
+const (
+	maxRecord   = 1 << 20 // a box of ours
+	maxWorkInit = 1 << 20
+	boxOverhead = 8 + 16 + 4 // head, type and checksum
+)
+
+// castagnoli is the checksum of work files.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// workHead is what a piece is.
+type workHead struct {
+	Recording string `json:"recording"`
+	Stream    string `json:"stream"`
+	Rendition string `json:"rendition"`
+	Number    int    `json:"number"`
+	// Marks is how many samples the data track had in the pieces before.
+	Marks int `json:"marks"`
+}
+
+// workSegment is one track's segment in a work file.
+type workSegment struct {
+	kind            media.Kind
+	number          uint64
+	start, duration time.Duration
+	wall            time.Time
+	at, size        int64 // of the media
+	sum             uint32
+	bad             bool // its bytes are not what they were
+}
+
+func (s *workSegment) end() time.Duration { return s.start + s.duration }
+
+// workMark is a sample of the data track in a work file.
+type workMark struct {
+	at       time.Duration
+	wall     time.Time
+	pos, len int64 // of the payload
+}
+
+// appendRecord appends a box of ours.
+func appendRecord(b []byte, kind byte, content []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(boxOverhead+len(content))) //nolint:gosec // bounded by maxRecord
+	b = append(b, "uuid"+workType...)
+	b = append(append(b, kind), content...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(content, castagnoli))
+}
+
+const segmentRecord = 1 + 5*8
+
+func (s *workSegment) record() []byte {
+	b := make([]byte, 0, segmentRecord)
+	b = append(b, byte(s.kind))
+	for _, v := range [...]int64{int64(s.number), int64(s.start), int64(s.duration), s.wall.UnixNano(), s.size} { //nolint:gosec // a number of segments
+		b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement
+	}
+	return b
+}
+
+func numbers(b []byte, out ...*int64) bool {
+	if len(b) < 8*len(out) {
+		return false
+	}
+	for i, p := range out {
+		*p = int64(binary.BigEndian.Uint64(b[8*i:])) //nolint:gosec // two's complement
+	}
+	return true
+}
+
+func parseSegment(b []byte) (s workSegment, ok bool) {
+	if len(b) != segmentRecord {
+		return s, false
+	}
+	var number, start, duration, wall int64
+	numbers(b[1:], &number, &start, &duration, &wall, &s.size)
+	s.kind = media.Kind(b[0])
+	s.number, s.start, s.duration, s.wall = uint64(number), time.Duration(start), time.Duration(duration), time.Unix(0, wall) //nolint:gosec // as written
+	const longest = 1000 * time.Hour
+	ok = (s.kind == media.Video || s.kind == media.Audio) && number >= 0 && s.size >= 0 && duration >= 0 &&
+		s.duration < longest && s.start > -longest*1000 && s.start < longest*1000
+	return s, ok
+}
+
+// contents are what is found in a work file.
+type contents struct {
+	init     []byte
+	head     workHead
+	segments []workSegment
+	marks    []workMark
+	good     int64 // up to where it is whole
+	synced   int64 // up to where no power cut can have taken anything
+}
+
+// scan reads a work file up to where it is whole. The error says that not even
+// its beginning is (mp4.ErrMalformed), or that reading failed.
+func scan(r io.ReaderAt, size int64) (*contents, error) {
+	c := &contents{}
+	at, err := c.scanHead(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("read work file: %w", err)
+	}
+	c.good = at
+	for {
+		next, err := c.scanRecord(r, at, size)
+		if err != nil && !errors.Is(err, mp4.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("read work file: %w", err)
+		}
+		if err != nil {
+			return c, nil
+		}
+		at, c.good = next, next
+	}
+}
+
+// scanHead reads ftyp, moov and head.
+func (c *contents) scanHead(r io.ReaderAt, size int64) (at int64, err error) {
+	for _, name := range [...]string{"ftyp", "moov"} {
+		x, err := mp4.ReadBox(r, at, size)
+		if err != nil {
+			return 0, err
+		}
+		if x.Name != name || x.Size > maxWorkInit {
+			return 0, fmt.Errorf("%w: %q where %q should be", mp4.ErrMalformed, x.Name, name)
+		}
+		at += x.Size
+	}
+	c.init = make([]byte, at)
+	if n, err := r.ReadAt(c.init, 0); err != nil && n < len(c.init) {
+		return 0, err
+	}
+	kind, content, next, err := readRecord(r, at, size)
+	if err != nil {
+		return 0, err
+	}
+	if kind != boxHead {
+		return 0, fmt.Errorf("%w: no head", mp4.ErrMalformed)
+	}
+	if err := json.Unmarshal(content, &c.head); err != nil {
+		return 0, fmt.Errorf("%w: head: %w", mp4.ErrMalformed, err)
+	}
+	return next, nil
+}
+
+// readRecord reads the box of ours at a place.
+func readRecord(r io.ReaderAt, at, size int64) (kind byte, content []byte, next int64, err error) {
+	x, err := mp4.ReadBox(r, at, size)
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	if x.Name != "uuid" || x.Size < boxOverhead || x.Size > maxRecord {
+		return 0, nil, 0, fmt.Errorf("%w: box %q at %d", mp4.ErrMalformed, x.Name, at)
+	}
+	b := make([]byte, x.Size-x.Head)
+	if n, err := r.ReadAt(b, at+x.Head); err != nil && n < len(b) {
+		return 0, nil, 0, err
+	}
+	if string(b[:len(workType)]) != workType {
+		return 0, nil, 0, fmt.Errorf("%w: a box of another kind at %d", mp4.ErrMalformed, at)
+	}
+	kind, content = b[len(workType)], b[len(workType)+1:len(b)-4]
+	if crc32.Checksum(content, castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+		return 0, nil, 0, fmt.Errorf("%w: the box at %d has another checksum", mp4.ErrMalformed, at)
+	}
+	return kind, content, at + x.Size, nil
+}
+
+func (c *contents) scanRecord(r io.ReaderAt, at, size int64) (next int64, err error) {
+	kind, content, next, err := readRecord(r, at, size)
+	if err != nil {
+		return 0, err
+	}
+	bad := fmt.Errorf("%w: record %q at %d", mp4.ErrMalformed, kind, at)
+	switch kind {
+	case boxSegment:
+		s, ok := parseSegment(content)
+		if !ok {
+			return 0, bad
+		}
+		if s.size > size-next {
+			return 0, io.ErrUnexpectedEOF
+		}
+		s.at = next
+		kind, content, next, err := readRecord(r, next+s.size, size)
+		if err != nil {
+			return 0, err
+		}
+		if kind != boxEnd || len(content) != 4 {
+			return 0, bad
+		}
+		s.sum = binary.BigEndian.Uint32(content)
+		c.segments = append(c.segments, s)
+		return next, nil
+	case boxMark:
+		var stream, wall int64
+		if !numbers(content, &stream, &wall) {
+			return 0, bad
+		}
+		n := int64(len(content) - 16)
+		c.marks = append(c.marks, workMark{time.Duration(stream), time.Unix(0, wall), next - 4 - n, n})
+		return next, nil
+	case boxSynced:
+		var to int64
+		if !numbers(content, &to) || to < 0 || to > at {
+			return 0, bad
+		}
+		c.synced = max(c.synced, to)
+		return next, nil
+	}
+	return 0, bad
+}
+
+// verify reads the segments that a power cut can have taken and marks those
+// whose bytes are not what they were.
+func (c *contents) verify(r io.ReaderAt) (bad int, err error) {
+	room := make([]byte, 256<<10)
+	for i := range c.segments {
+		s := &c.segments[i]
+		if s.at+s.size <= c.synced {
+			continue
+		}
+		sum := uint32(0)
+		for at := s.at; at < s.at+s.size; {
+			n, err := r.ReadAt(room[:min(int64(len(room)), s.at+s.size-at)], at)
+			if n == 0 {
+				return bad, fmt.Errorf("read work file: %w", err)
+			}
+			sum = crc32.Update(sum, castagnoli, room[:n])
+			at += int64(n)
+		}
+		if s.bad = sum != s.sum; s.bad {
+			bad++
+		}
+	}
+	return bad, nil
+}
+
+// work is a work file that grows. It belongs to the goroutine that copies.
+type work struct {
+	path string
+	f    *os.File
+	head workHead
+	size int64
+
+	tracks []*mp4.Track // that it can hold
+	last   map[media.Kind]*workSegment
+	first  workSegment
+	marks  int           // in this piece
+	mark   time.Duration // stream time of the next one
+	start  time.Duration // of the earliest segment
+	end    time.Duration // of the latest
+	synced int64         // what the newest synced record says
+
+	written atomic.Int64 // size, for who syncs
+	done    atomic.Int64 // up to where it is synced
+}
+
+// createWork makes a work file with its head.
+func createWork(path string, init []byte, head workHead) (*work, error) {
+	text, err := json.Marshal(head)
+	if err != nil {
+		return nil, fmt.Errorf("describe piece: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("create work file: %w", err)
+	}
+	w := &work{path: path, f: f, head: head, last: make(map[media.Kind]*workSegment)}
+	if w.tracks, err = mp4.Tracks(init); err != nil {
+		_ = f.Close() // nothing was written
+		return nil, fmt.Errorf("read init section: %w", err)
+	}
+	if err := w.put(appendRecord(append([]byte(nil), init...), boxHead, text)); err != nil {
+		_ = f.Close() // it failed already
+		return nil, fmt.Errorf("write work file: %w", err)
+	}
+	return w, nil
+}
+
+// reopenWork goes on with a work file that an earlier run left, from where it
+// is whole.
+func reopenWork(path string, c *contents, markEvery time.Duration) (*work, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open work file: %w", err)
+	}
+	if err := f.Truncate(c.good); err != nil {
+		_ = f.Close() // it failed already
+		return nil, fmt.Errorf("cut work file: %w", err)
+	}
+	w := &work{path: path, f: f, head: c.head, size: c.good, synced: c.synced, last: make(map[media.Kind]*workSegment)}
+	for i := range c.segments {
+		w.note(c.segments[i])
+	}
+	if w.marks = len(c.marks); w.marks > 0 {
+		w.mark = c.marks[w.marks-1].at + markEvery
+	} else {
+		w.mark = w.start
+	}
+	if w.tracks, err = mp4.Tracks(c.init); err != nil {
+		_ = f.Close() // nothing was written
+		return nil, fmt.Errorf("read work file: %w", err)
+	}
+	return w, nil
+}
+
+// note takes a segment into the account.
+func (w *work) note(s workSegment) {
+	if len(w.last) == 0 {
+		w.first, w.start, w.end = s, s.start, s.end()
+	}
+	w.start, w.end = min(w.start, s.start), max(w.end, s.end())
+	w.last[s.kind] = &s
+	w.written.Store(w.size)
+}
+
+// has reports whether a segment of the kind is there with this number or a
+// later one.
+func (w *work) has(kind media.Kind, number uint64) bool {
+	s := w.last[kind]
+	return s != nil && s.number >= number
+}
+
+// put appends bytes.
+func (w *work) put(b []byte) error {
+	n, err := w.f.WriteAt(b, w.size)
+	if err != nil {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	w.size += int64(n)
+	return nil
+}
+
+// errShort is a segment that has other bytes than it was said to have.
+var errShort = errors.New("the segment is not as long as it should be")
+
+// append copies a segment. When that fails the file is as it was.
+func (w *work) append(s workSegment, c *segment.Content, room []byte) (err error) {
+	was := w.size
+	defer func() {
+		if err != nil {
+			w.size = was
+			_ = w.f.Truncate(was) // if not, the next attempt writes over it
+			err = fmt.Errorf("copy segment %d: %w", s.number, err)
+		}
+	}()
+	b := appendRecord(room[:0], boxSegment, s.record())
+	s.at = w.size + int64(len(b))
+	fill := len(b)
+	room = b[:cap(b)]
+	var sum uint32
+	err = readContent(c, room, fill, func(b []byte, from int) error {
+		sum = crc32.Update(sum, castagnoli, b[from:])
+		return w.put(b)
+	})
+	if err != nil {
+		return err
+	}
+	if w.size-s.at != s.size {
+		return errShort
+	}
+	if err := w.put(appendRecord(room[:0], boxEnd, binary.BigEndian.AppendUint32(nil, sum))); err != nil {
+		return err
+	}
+	s.sum = sum
+	w.note(s)
+	return nil
+}
+
+// readContent hands the content over in pieces as large as room; in front of
+// the first stand the fill bytes that room holds already.
+func readContent(c *segment.Content, room []byte, fill int, put func(b []byte, from int) error) error {
+	from, left := fill, c.Size
+	buffer, done := 0, 0 // of c.Buffers, which are not ours to change
+	read := func(b []byte) (n int, err error) {
+		if c.Buffers == nil {
+			return c.File.Read(b) //nolint:wrapcheck // wrapped below
+		}
+		if buffer == len(c.Buffers) {
+			return 0, io.EOF
+		}
+		n = copy(b, c.Buffers[buffer][done:])
+		if done += n; done == len(c.Buffers[buffer]) {
+			buffer, done = buffer+1, 0
+		}
+		return n, nil
+	}
+	for first := true; left > 0 || first; first = false {
+		for left > 0 && fill < len(room) {
+			n, err := read(room[fill:min(int64(len(room)), int64(fill)+left)])
+			fill, left = fill+n, left-int64(n)
+			if err != nil && n == 0 {
+				if errors.Is(err, io.EOF) {
+					return errShort
+				}
+				return fmt.Errorf("read segment: %w", err)
+			}
+		}
+		if err := put(room[:fill], from); err != nil {
+			return err
+		}
+		fill, from = 0, 0
+	}
+	return nil
+}
+
+// addMark appends a sample of the data track.
+func (w *work) addMark(at time.Duration, wall time.Time, payload []byte) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(at))           //nolint:gosec // two's complement
+	b = binary.BigEndian.AppendUint64(b, uint64(wall.UnixNano())) //nolint:gosec // two's complement
+	was := w.size
+	if err := w.put(appendRecord(nil, boxMark, append(b, payload...))); err != nil {
+		w.size = was
+		return fmt.Errorf("write mark: %w", err)
+	}
+	w.marks++
+	return nil
+}
+
+// addSynced notes that all before to is on the disk.
+func (w *work) addSynced(to int64) error {
+	was := w.size
+	if err := w.put(appendRecord(nil, boxSynced, binary.BigEndian.AppendUint64(nil, uint64(to)))); err != nil { //nolint:gosec // a place in the file
+		w.size = was
+		return fmt.Errorf("write work file: %w", err)
+	}
+	w.synced = to
+	return nil
+}
