@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -83,6 +84,7 @@ type Authority struct {
 	log    *slog.Logger
 	desk   *desk
 	memory *memory
+	counts counts
 
 	mu       sync.Mutex     // guards partners
 	partners map[string]int // of entries that were asked for without one
@@ -113,6 +115,7 @@ func (a *Authority) Authenticate(ctx context.Context, r ingest.Request) (stream.
 		return stream.Grant{}, err
 	}
 	if g, ok := a.accepted(key, r.Token); ok {
+		a.counts.fromBook.Add(1)
 		return admit(r, g)
 	}
 	g, err := a.decide(ctx, r, key)
@@ -160,6 +163,7 @@ func (a *Authority) decide(ctx context.Context, r ingest.Request, key book.Key) 
 	known := a.known(r.Stream, r.Token)
 	q := a.memory.question(r)
 	if err, ok := a.memory.recall(q, time.Now()); ok {
+		a.counts.fromMemory.Add(1)
 		return book.Grant{}, err
 	}
 	turn, err := a.turn(ctx, r, q, known)
@@ -175,12 +179,15 @@ func (a *Authority) decide(ctx context.Context, r ingest.Request, key book.Key) 
 	// Whoever had the turn before may have found out.
 	if g, ok := a.accepted(key, r.Token); ok {
 		refund()
+		a.counts.fromBook.Add(1)
 		return g, nil
 	}
 	if err, ok := a.memory.recall(q, time.Now()); ok {
 		refund()
+		a.counts.fromMemory.Add(1)
 		return book.Grant{}, err
 	}
+	a.counts.asked.Add(1)
 	g, err := a.ask(ctx, r, key, q)
 	if err == nil {
 		refund()
@@ -192,6 +199,8 @@ func (a *Authority) decide(ctx context.Context, r ingest.Request, key book.Key) 
 	}
 	refusal := a.refusal(r, err)
 	a.memory.note(q, refusal, time.Now())
+	// What the publisher is not told; the calls are few, so the lines are.
+	a.log.InfoContext(ctx, "a publisher was refused after a call to the backend", "entry", r.Stream, "reason", refusal.Reason, "remote", r.Remote, "error", errors.Unwrap(refusal))
 	return book.Grant{}, refusal
 }
 
@@ -209,6 +218,7 @@ func (a *Authority) turn(ctx context.Context, r ingest.Request, q question, know
 		seen := len(a.o.Book.Of(r.Stream)) > 0
 		wait, dirt, ok := a.memory.spend(q.from, seen, time.Now())
 		if !ok {
+			a.counts.tooMany.Add(1)
 			return nil, tooMany(r)
 		}
 		if err := pause(ctx, wait); err != nil {
@@ -218,6 +228,7 @@ func (a *Authority) turn(ctx context.Context, r ingest.Request, q question, know
 	}
 	switch err := a.desk.enter(ctx, v); {
 	case errors.Is(err, errCrowded):
+		a.counts.tooMany.Add(1)
 		return nil, tooMany(r)
 	case err != nil:
 		return nil, a.impatient(ctx, r)
@@ -277,3 +288,21 @@ func admit(r ingest.Request, g book.Grant) (stream.Grant, error) {
 
 // Policy is what the entry of a grant wishes for its broadcast.
 func (a *Authority) Policy(g book.Grant) egress.Policy { return PolicyOf(g.Snapshot) }
+
+// Stats counts publishers by how it was decided about them.
+type Stats struct {
+	FromBook   uint64 // let in by a grant, without a call
+	FromMemory uint64 // refused as the backend had refused them before
+	Asked      uint64 // decided by the backend, or by its silence
+	TooMany    uint64 // refused because their network asks too much
+}
+
+type counts struct{ fromBook, fromMemory, asked, tooMany atomic.Uint64 }
+
+// Stats returns the counts since the start.
+func (a *Authority) Stats() Stats {
+	return Stats{
+		FromBook: a.counts.fromBook.Load(), FromMemory: a.counts.fromMemory.Load(),
+		Asked: a.counts.asked.Load(), TooMany: a.counts.tooMany.Load(),
+	}
+}

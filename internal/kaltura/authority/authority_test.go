@@ -120,6 +120,8 @@ func TestFurtherIngestsMakeNoCall(t *testing.T) {
 	require.ErrorContains(t, err, "publish as 0_rkij47dr_1 (Source), 0_rkij47dr_2 (Ingest_2), 0_rkij47dr_3 (Ingest_3)")
 	require.Equal(t, 1, b.calls(authenticate))
 
+	require.Equal(t, authority.Stats{FromBook: 3, Asked: 1}, b.Stats())
+
 	// The other server index is another place, and asks once.
 	for range 2 {
 		_, err = b.try(t, request(func(r *ingest.Request) { r.ServerIndex = 1 }))

@@ -37,7 +37,8 @@ func (a *Authority) valid(g book.Grant) bool {
 	if lives {
 		return true
 	}
-	return !over && time.Since(g.Last()) < a.o.ReconnectWindow
+	// A time that lies ahead is of a clock that was set back since.
+	return !over && time.Since(g.Last()).Abs() < a.o.ReconnectWindow
 }
 
 // onAir reports whether the broadcast of a grant lives or one of its sessions
