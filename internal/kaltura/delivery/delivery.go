@@ -199,8 +199,8 @@ func (q *Queue) Run(ctx context.Context) error {
 		"delivery sweep": q.tidy,
 		"delivery lanes": func(ctx context.Context) error { return q.dispatch(ctx, g) },
 	} {
-		if err := g.Go(name, fn); err != nil {
-			return errors.Join(err, g.Stop(err))
+		if err := g.Go(name, fn); errors.Is(err, run.ErrClosed) { // ctx has ended
+			break
 		}
 	}
 	return g.Wait()

@@ -1,0 +1,432 @@
+package delivery
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klive-media/klive/internal/egress"
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/kaltura/client"
+	"github.com/klive-media/klive/internal/kaltura/kalturatest"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+func TestEveryCode(t *testing.T) {
+	for code, wanted := range map[string]stream.DeliveryState{
+		"INTERNAL_SERVERL_ERROR":                       stream.DeliveryQueued,
+		"INTERNAL_DATABASE_ERROR":                      stream.DeliveryQueued,
+		"INTERNAL_ANYTHING":                            stream.DeliveryQueued,
+		"LOCK_TIMED_OUT":                               stream.DeliveryQueued,
+		"ACTION_BLOCKED":                               stream.DeliveryQueued,
+		"MISSING_KS":                                   stream.DeliveryQueued,
+		"INVALID_KS":                                   stream.DeliveryQueued,
+		"SERVICE_FORBIDDEN":                            stream.DeliveryQueued,
+		"SERVICE_FORBIDDEN_CONTENT_BLOCKED":            stream.DeliveryQueued,
+		"SERVICE_ACCESS_CONTROL_RESTRICTED":            stream.DeliveryQueued,
+		"ACCESS_UNAUTHORIZED":                          stream.DeliveryQueued,
+		"SERVICE_DOES_NOT_EXISTS":                      stream.DeliveryQueued,
+		"ACTION_DOES_NOT_EXISTS":                       stream.DeliveryQueued,
+		"LOCAL_FILE_NOT_FOUND":                         stream.DeliveryQueued,
+		"UPLOAD_TOKEN_NOT_FOUND":                       stream.DeliveryQueued,
+		"UPLOADED_FILE_NOT_FOUND_BY_TOKEN":             stream.DeliveryQueued,
+		"UPLOAD_ANYTHING":                              stream.DeliveryQueued,
+		"A_CODE_NOBODY_KNOWS":                          stream.DeliveryQueued,
+		"ENTRY_ID_NOT_FOUND":                           stream.DeliveryRefused,
+		"ASSET_ID_NOT_FOUND":                           stream.DeliveryRefused,
+		"LIVE_STREAM_EXCEEDED_MAX_RECORDED_DURATION":   stream.DeliveryRefused,
+		"FILE_CONTENT_NOT_SECURE":                      stream.DeliveryRefused,
+		"UPLOAD_TOKEN_FILE_TYPE_RESTRICTED_FOR_UPLOAD": stream.DeliveryRefused,
+		"MISSING_MANDATORY_PARAMETER":                  stream.DeliveryRefused,
+		"PROPERTY_VALIDATION_CANNOT_BE_NULL":           stream.DeliveryRefused,
+		"INVALID_ENUM_VALUE":                           stream.DeliveryRefused,
+		"OBJECT_TYPE_ABSTRACT":                         stream.DeliveryRefused,
+	} {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, nil)
+				q, stop := h.start(nil)
+				defer stop()
+				r := h.recs.begin("rec1", entry, 0)
+				h.recs.piece(r, "33", 1, false)
+				time.Sleep(time.Second)
+				id := h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: code, Action: "appendRecording"})
+				h.recs.piece(r, "33", 2, false)
+				h.recs.piece(r, "33", 3, true)
+				h.recs.end(r)
+				later := h.recs.begin("rec2", entry, 0)
+				h.recs.piece(later, "33", 1, true)
+				h.recs.end(later)
+				time.Sleep(5 * time.Minute)
+				d := stateOf(q, "rec1", "33", 2)
+				require.Equal(t, wanted, d.State, "%v", d)
+				require.Equal(t, code, d.Code)
+				require.Equal(t, stream.DeliveryQueued, stateOf(q, "rec1", "33", 3).State, "those behind it wait")
+				require.True(t, q.Holds("rec1", "33", 2))
+				ok, changed := q.Settled(entry, 0)
+				require.Equal(t, wanted == stream.DeliveryRefused, ok, "what waits for a person waits for nothing else")
+				if wanted == stream.DeliveryRefused {
+					require.Equal(t, 2, h.journal.count(stream.DeliveryFailed), "this and the later one")
+				}
+				h.backend.ClearFaults(id)
+				if wanted == stream.DeliveryRefused {
+					time.Sleep(time.Hour)
+					require.Len(t, h.backend.State().Segments, 1)
+					n, err := q.Retry(t.Context(), "rec1", "", 0)
+					require.NoError(t, err)
+					require.Equal(t, 2, n)
+					_, err = q.Retry(t.Context(), "rec2", "33", 1)
+					require.NoError(t, err)
+				}
+				time.Sleep(5 * time.Minute)
+				require.Equal(t, append(want("rec1", "33", 1, 3), want("rec2", "33", 1, 1)...), h.got()[lane1(entry, "33", 0)])
+				<-changed
+			})
+		})
+	}
+}
+
+func TestACodeNobodyKnowsIsRefusedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: "BLUE_MOON", Action: "appendRecording"})
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.piece(r, "33", 1, false)
+		h.recs.piece(r, "77", 1, false)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, stream.DeliveryQueued, stateOf(q, "rec1", "33", 1).State)
+		require.Equal(t, codeAssetUnknown, stateOf(q, "rec1", "77", 1).Code)
+		time.Sleep(30 * time.Minute)
+		require.Equal(t, []string{"33/1 REFUSED", "77/1 REFUSED"}, states(q, "rec1"))
+	})
+}
+
+func TestAFailureThatWasNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.piece(r, "32", 1, false)
+		time.Sleep(time.Second)
+		// The backend fails behind the append: done by hand here.
+		h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: "INTERNAL_SERVERL_ERROR", Action: "appendRecording", Times: 1})
+		h.recs.piece(r, "32", 2, false)
+		synctest.Wait()
+		require.Equal(t, "INTERNAL_SERVERL_ERROR", stateOf(q, "rec1", "32", 2).Code)
+		_, err := h.client.Append(t.Context(), partner, client.Segment{Entry: entry, Asset: stateOf(q, "rec1", "32", 2).Asset, Duration: pieceDuration, Path: r.Pieces[1].File, Keep: true})
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"32/1 DELIVERED", "32/2 DELIVERED"}, states(q, "rec1"))
+		require.Equal(t, want("rec1", "32", 1, 2), h.got()[lane1(entry, "32", 0)])
+	})
+}
+
+func TestWhatTheLengthOfAnEntryTells(t *testing.T) {
+	minute := time.Minute
+	for _, c := range []struct {
+		name     string
+		in       intent
+		now      int64
+		recorded client.Text
+		duration time.Duration
+		want     verdict
+	}{
+		{"grown", intent{Certain: true, Before: 60_000, Recorded: "r"}, 120_000, "r", minute, grown},
+		{"grown, rounded", intent{Certain: true, Before: 60_000, Recorded: "r"}, 119_999, "r", minute, grown},
+		{"unchanged", intent{Certain: true, Before: 60_000, Recorded: "r"}, 60_000, "r", minute, same},
+		{"grown by something else", intent{Certain: true, Before: 60_000, Recorded: "r"}, 119_000, "r", minute, unclear},
+		{"grown twice", intent{Certain: true, Before: 60_000, Recorded: "r"}, 180_000, "r", minute, unclear},
+		{"shrunk", intent{Certain: true, Before: 60_000, Recorded: "r"}, 0, "r", minute, unclear},
+		{"another recorded entry", intent{Certain: true, Before: 0, Recorded: "r"}, 0, "s", minute, unclear},
+		{"never certain", intent{Before: 60_000, Recorded: "r"}, 120_000, "r", minute, unclear},
+		{"a tiny piece", intent{Certain: true, Before: 60_000, Recorded: "r"}, 60_000, "r", 10 * time.Millisecond, same},
+		{"a tiny piece that arrived", intent{Certain: true, Before: 60_000, Recorded: "r"}, 60_010, "r", 10 * time.Millisecond, grown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := client.Entry{RecordedLength: client.Int(c.now), RecordedEntry: c.recorded}
+			require.Equal(t, c.want, c.in.judge(e, c.duration))
+		})
+	}
+}
+
+func TestAnEntryWhoseLengthProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(o *kalturatest.Options) { o.Entries[0].Record = kalturatest.RecordOff })
+		q, stop := h.start(nil)
+		defer stop()
+		r := h.recs.begin("rec1", entry, 0)
+		h.inject(kalturatest.Fault{Kind: kalturatest.Lost, Action: "appendRecording", Times: 1})
+		h.recs.piece(r, "32", 1, false)
+		h.recs.piece(r, "32", 2, false)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"32/1 IN_DOUBT", "32/2 DELIVERED"}, states(q, "rec1"), "nothing is recorded there, so nothing grows")
+		require.Equal(t, want("rec1", "32", 1, 2), h.got()[lane1(entry, "32", 0)])
+
+		// Somebody else changes the length at the same time.
+		h.register(entryB)
+		b := h.recs.begin("rec2", entryB, 0)
+		h.recs.piece(b, "32", 1, false)
+		time.Sleep(5 * time.Minute)
+		h.inject(kalturatest.Fault{Kind: kalturatest.Lost, Action: "appendRecording", Times: 1})
+		h.recs.piece(b, "32", 2, false)
+		synctest.Wait()
+		_, err := h.client.Append(t.Context(), partner, client.Segment{Entry: entryB, Asset: stateOf(q, "rec2", "32", 1).Asset, Duration: time.Second, Path: b.Pieces[0].File, Keep: true})
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"32/1 DELIVERED", "32/2 IN_DOUBT"}, states(q, "rec2"))
+
+		// The backend does not know the entry any more.
+		h.inject(kalturatest.Fault{Kind: kalturatest.Lost, Action: "appendRecording", Times: 1})
+		h.recs.piece(b, "32", 3, false)
+		synctest.Wait()
+		id := h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: "LOCK_TIMED_OUT", Action: "get"})
+		time.Sleep(time.Minute)
+		require.Equal(t, stream.DeliveryDelivered, stateOf(q, "rec2", "32", 1).State)
+		h.backend.ClearFaults(id)
+		h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: "ENTRY_ID_NOT_FOUND", Action: "get"})
+		time.Sleep(2 * time.Minute)
+		require.NotEqual(t, stream.DeliveryQueued, stateOf(q, "rec2", "32", 3).State)
+	})
+}
+
+func TestTheCapOfARecording(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		r := h.recs.begin("rec1", entry, 0)
+		for n := 1; n <= 102; n++ { // 25.5 h
+			h.recs.piece(r, "32", n, n == 102)
+		}
+		h.recs.piece(r, "33", 1, true) // lags behind
+		time.Sleep(5 * time.Minute)
+		require.Equal(t, want("rec1", "32", 1, 100), h.got()[lane1(entry, "32", 0)])
+		d := stateOf(q, "rec1", "32", 101)
+		require.Equal(t, stream.DeliveryRefused, d.State)
+		require.Equal(t, codeCap, d.Code)
+		require.Equal(t, 101, h.backend.State().Count("liveStream.appendRecording"), "the backend was not asked: it would take nothing more then")
+		require.Equal(t, stream.DeliveryQueued, stateOf(q, "rec1", "32", 102).State)
+		n, err := q.Retry(t.Context(), "rec1", "32", 101)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		time.Sleep(time.Minute)
+		require.Equal(t, 102, h.backend.State().Count("liveStream.appendRecording"), "somebody wants it tried")
+		require.Equal(t, stream.DeliveryRefused, stateOf(q, "rec1", "32", 101).State)
+	})
+}
+
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		_, err := q.Retry(t.Context(), "nothing", "", 0)
+		require.Equal(t, fault.RecordingNotFound, fault.ReasonOf(err))
+		r := h.recs.begin("rec1", entry, 0)
+		_, err = q.Retry(t.Context(), "rec1", "", 0)
+		require.Equal(t, fault.NothingToDeliver, fault.ReasonOf(err))
+		h.recs.piece(r, "33", 1, false)
+		time.Sleep(time.Second)
+		_, err = q.Retry(t.Context(), "rec1", "33", 1)
+		require.Equal(t, fault.NothingToDeliver, fault.ReasonOf(err))
+		h.line.set(true)
+		h.recs.piece(r, "33", 2, false)
+		time.Sleep(10 * time.Minute)
+		h.line.set(false)
+		for time.Until(stateOf(q, "rec1", "33", 2).Next) < 20*time.Second {
+			h.line.set(true)
+			time.Sleep(time.Second)
+			h.line.set(false)
+		}
+		tries := stateOf(q, "rec1", "33", 2).Attempts
+		n, err := q.Retry(t.Context(), "rec1", "33", 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		synctest.Wait()
+		require.Equal(t, tries+1, stateOf(q, "rec1", "33", 2).Attempts, "at once")
+		for stateOf(q, "rec1", "33", 2).State != stream.DeliveryDelivered {
+			q.Resync()
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, want("rec1", "33", 1, 2), h.got()[lane1(entry, "33", 0)])
+	})
+}
+
+func TestEntriesDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		a, b, backup := h.recs.begin("rec1", entry, 0), h.recs.begin("rec2", entryB, 0), h.recs.begin("rec3", entry, 1)
+		require.NoError(t, os.Chmod(h.recs.dir, 0o700))
+		h.recs.piece(a, "32", 1, false)
+		require.NoError(t, os.Remove(a.Pieces[0].File)) // whatever keeps it
+		for n := 1; n <= 5; n++ {
+			h.recs.piece(b, "32", n, n == 5)
+			h.recs.piece(backup, "32", n, n == 5)
+		}
+		off := h.recs.begin("rec4", entry, 0)
+		h.recs.change(func() { off.Mode = egress.RecordOff })
+		h.recs.piece(off, "32", 1, true)
+		other := h.recs.begin("rec5", "lobby", 0)
+		h.recs.piece(other, "1", 1, true)
+		time.Sleep(time.Minute)
+		require.Equal(t, want("rec2", "32", 1, 5), h.got()[lane1(entryB, "32", 0)])
+		require.Equal(t, want("rec3", "32", 1, 5), h.got()[lane1(entry, "32", 1)])
+		require.Equal(t, codeFileMissing, stateOf(q, "rec1", "32", 1).Code)
+		require.Empty(t, q.Of("rec4"))
+		require.False(t, q.Holds("rec4", "32", 1), "not for the backend")
+		require.False(t, q.Holds("rec5", "1", 1), "not an entry of the backend")
+		require.True(t, q.Holds("rec1", "32", 1))
+	})
+}
+
+func TestAtMostEightLanesAtOnceAndAllGetTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		for i := range 20 {
+			id := fmt.Sprintf("0_lane%04d", i)
+			require.NoError(t, h.backend.AddEntry(kalturatest.Entry{ID: id, Partner: partner, Profile: kalturatest.ProfilePassthrough, Record: kalturatest.RecordAppended}))
+			h.register(id)
+			r := h.recs.begin("rec"+id, id, 0)
+			for n := 1; n <= 3; n++ {
+				h.recs.piece(r, "32", n, n == 3)
+			}
+		}
+		id := h.inject(kalturatest.Fault{Kind: kalturatest.Slow, Action: "appendRecording", Delay: 10 * time.Second})
+		q, stop := h.start(nil)
+		defer stop()
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 8, q.Stats().Sending)
+		require.Equal(t, 52, q.Stats().Queued)
+		time.Sleep(25 * time.Second)
+		for key, pieces := range h.got() {
+			require.LessOrEqual(t, len(pieces), 2, key)
+		}
+		time.Sleep(5 * time.Second)
+		require.Len(t, h.got(), 20, "everybody had a turn before anybody had many")
+		h.backend.ClearFaults(id)
+		time.Sleep(time.Minute)
+		require.Empty(t, q.Open())
+	})
+}
+
+func TestWholeRecordings(t *testing.T) {
+	for name, change := range map[string]func(*Options){"shared disk": nil, "in place": func(o *Options) { o.SharedDir = "" }, "uploads": uploads} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, nil)
+				h.backend.SetPartner(kalturatest.Partner{ID: partner, Secret: secret, Features: []string{kalturatest.FeatureLive, kalturatest.FeatureRecording}})
+				q, stop := h.start(change)
+				r, backup := h.recs.begin("rec1", entry, 0), h.recs.begin("rec2", entry, 1)
+				h.recs.piece(backup, "32", 1, true)
+				for n := 1; n <= 3; n++ {
+					h.recs.piece(r, "32", n, n == 3)
+					h.recs.piece(r, "33", n, n == 3)
+					time.Sleep(time.Minute)
+				}
+				require.LessOrEqual(t, h.backend.State().Count("liveStream.appendRecording"), 3, "at most one answer for each lane")
+				require.Empty(t, h.backend.State().Segments)
+				require.Len(t, q.Open(), 6)
+				require.Equal(t, []string{"32/1 DELIVERED"}, states(q, "rec2"), "not needed")
+				require.True(t, q.Holds("rec1", "33", 1))
+				ok, _ := q.Settled(entry, 0)
+				require.False(t, ok)
+				stop()
+				q, stop = h.start(change)
+				defer stop()
+				h.inject(kalturatest.Fault{Kind: kalturatest.Code, Code: "LOCK_TIMED_OUT", Action: "setRecordedContent", Times: 1})
+				h.recs.end(r)
+				time.Sleep(time.Minute)
+				segments := h.backend.State().Segments
+				require.Len(t, segments, 1)
+				require.True(t, segments[0].Content)
+				require.InDelta(t, 2700, segments[0].Duration, 0.001)
+				require.EqualValues(t, len(content("rec1", "32", 1))*3, segments[0].Size)
+				require.Empty(t, q.Open())
+				require.Contains(t, stateOf(q, "rec1", "33", 1).Error, "whole recording")
+				require.Equal(t, 1, h.journal.count(stream.PieceDelivered))
+				require.False(t, q.Holds("rec1", "33", 1))
+				ok, _ = q.Settled(entry, 0)
+				require.True(t, ok)
+				time.Sleep(26 * time.Hour)
+				left, err := os.ReadDir(h.work)
+				require.NoError(t, err)
+				require.Empty(t, left)
+			})
+		})
+	}
+}
+
+func TestAWholeRecordingInDoubtOrRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		recording := kalturatest.Partner{ID: partner, Secret: secret, Features: []string{kalturatest.FeatureLive, kalturatest.FeatureRecording}}
+		h.backend.SetPartner(recording)
+		q, stop := h.start(nil)
+		defer stop()
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.piece(r, "32", 1, false)
+		h.recs.piece(r, "32", 2, true)
+		h.inject(kalturatest.Fault{Kind: kalturatest.Lost, Action: "setRecordedContent", Times: 1})
+		h.recs.end(r)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"32/1 IN_DOUBT", "32/2 IN_DOUBT"}, states(q, "rec1"))
+		require.Equal(t, 1, h.journal.count(stream.DeliveryDoubted))
+		require.True(t, q.Holds("rec1", "32", 1))
+		require.Len(t, h.backend.State().Segments, 1)
+		n, err := q.Retry(t.Context(), "rec1", "32", 1)
+		require.NoError(t, err)
+		require.Equal(t, 2, n, "it is one thing")
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"32/1 DELIVERED", "32/2 DELIVERED"}, states(q, "rec1"))
+		require.Len(t, h.backend.State().Segments, 2)
+
+		// The partner's recordings become ordinary ones in between.
+		r = h.recs.begin("rec2", entry, 0)
+		h.recs.piece(r, "32", 1, false)
+		h.recs.piece(r, "32", 2, true)
+		time.Sleep(time.Minute)
+		recording.Features = recording.Features[:1]
+		h.backend.SetPartner(recording)
+		h.recs.end(r)
+		time.Sleep(time.Minute)
+		require.Equal(t, codeContentOff, stateOf(q, "rec2", "32", 2).Code)
+		ok, _ := q.Settled(entry, 0)
+		require.True(t, ok, "it waits for a person")
+		_, err = q.Retry(t.Context(), "rec2", "", 0)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"32/1 DELIVERED", "32/2 DELIVERED"}, states(q, "rec2"))
+		require.Equal(t, want("rec2", "32", 1, 2), h.got()[lane1(entry, "32", 0)])
+		require.NoFileExists(t, filepath.Join(h.work, "rec2.part"))
+	})
+}
+
+func TestAnAssetThatChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.piece(r, "33", 1, false)
+		time.Sleep(time.Second)
+		q.mu.Lock()
+		p := q.profiles[entry]
+		for i := range p.Flavors {
+			p.Flavors[i].Asset += "x" // as an old one would be
+		}
+		q.mu.Unlock()
+		h.recs.piece(r, "33", 2, false)
+		time.Sleep(time.Minute)
+		require.Equal(t, want("rec1", "33", 1, 2), h.got()[lane1(entry, "33", 0)])
+	})
+}
