@@ -202,14 +202,16 @@ func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
 	}
 	for i, kind := range kinds {
 		x := s.content(i)
-		if x == nil || f.work.has(kind, n) {
+		if x == nil {
 			continue
 		}
-		if err := f.copyTo(f.work, shelf, kind, x); lost(err) {
-			f.failed(f.d.id, err)
-			continue
-		} else if err != nil {
-			return err
+		if !f.work.has(kind, n) {
+			if err := f.copyTo(f.work, shelf, kind, x); lost(err) {
+				f.failed(f.d.id, err)
+				continue
+			} else if err != nil {
+				return err
+			}
 		}
 		f.ends[i], f.began = x.Start+x.Duration, true
 	}
