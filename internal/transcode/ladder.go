@@ -22,8 +22,9 @@ type Rung struct {
 	ID   string
 	Name string   // for people
 	Tags []string // free; a playlist may be asked for by tag
-	// Ingest: the rendition arrives as a stream of its own and is never made
-	// here.
+	// Ingest: the rendition is the stream that its publisher sends. Of it only
+	// what is no Copy is ever made, and that only where the publisher sends
+	// something else.
 	Ingest bool
 	Video  *VideoOut // nil: no picture
 	Audio  *AudioOut // nil: no sound

@@ -32,14 +32,19 @@ type refusalAnswer struct {
 func (h *Handler) keep(events []stream.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	taken := make(map[int64]bool, len(h.refusals))
+	for _, r := range h.refusals {
+		taken[r.key] = true
+	}
 	for _, e := range events {
 		if e.Type != stream.PublishRefused {
 			continue
 		}
 		key := e.Time.UnixMilli()
-		for slices.ContainsFunc(h.refusals, func(r refusal) bool { return r.key == key }) {
+		for taken[key] {
 			key++
 		}
+		taken[key] = true
 		h.refusals = append(h.refusals, refusal{key, h.refusal(e)})
 	}
 	if n := len(h.refusals) - maxRefusals; n > 0 {
