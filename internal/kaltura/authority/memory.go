@@ -35,6 +35,9 @@ const (
 	maxUnknown = 10
 	dirtWindow = time.Minute
 	maxSources = 16384
+	// sweepPeriod is how often all sources are looked through at most: a flood
+	// from everywhere must not make each of its questions expensive.
+	sweepPeriod = time.Second
 )
 
 // question is what was asked of the backend: one token for one entry, as the
@@ -70,6 +73,7 @@ type memory struct {
 	mu      sync.Mutex // guards the fields below
 	answers map[question]answer
 	sources map[netip.Prefix]*source
+	swept   time.Time // when the sources were looked through last for want of room
 }
 
 func newMemory(salt [32]byte) *memory {
@@ -193,7 +197,8 @@ func (m *memory) refund(from netip.Prefix) {
 func (m *memory) source(from netip.Prefix, now time.Time) *source {
 	s, ok := m.sources[from]
 	if !ok {
-		if len(m.sources) >= maxSources {
+		if len(m.sources) >= maxSources && now.Sub(m.swept).Abs() >= sweepPeriod {
+			m.swept = now
 			for p, s := range m.sources {
 				if now.Sub(s.since) > dirtWindow && s.paid.Before(now) {
 					delete(m.sources, p)
