@@ -423,10 +423,12 @@ func TestWaitsForTheFirstRendition(t *testing.T) {
 
 func TestALappedReaderGoesOn(t *testing.T) {
 	onStation(t, nil, func(s *station) {
-		s.source.picture(time.Minute) // at once: nobody can follow
+		s.source = newSource()
+		s.source.picture(time.Minute) // its beginning has left the log when the reader comes
+		s.air.set(pipeline.Rendition{ID: "31", Source: s.source})
+		time.Sleep(2 * lookEvery) // virtual
 		synctest.Wait()
 		s.source.write(t, data, "x", codePoint())
-		synctest.Wait()
 		s.end()
 		require.Len(t, s.backend.State().CuePoints, 1)
 		require.Contains(t, s.log.String(), "too slow")

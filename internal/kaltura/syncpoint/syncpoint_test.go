@@ -73,8 +73,3 @@ func TestID3OfAnyID(t *testing.T) {
 		require.Len(t, mark, 3)
 	}
 }
-
-func TestMarksAreCheap(t *testing.T) {
-	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { ID3("0_rkij47dr_32_5", at) }), 4.0)
-	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { AMF("0_rkij47dr_32_5", at) }), 14.0)
-}
