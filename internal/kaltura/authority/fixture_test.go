@@ -57,7 +57,7 @@ func liveEntry(id string, change func(*kalturatest.Entry)) kalturatest.Entry {
 	return e
 }
 
-func newBackend(t *testing.T, change func(*kalturatest.Options)) *kalturatest.Backend {
+func newBackend(t testing.TB, change func(*kalturatest.Options)) *kalturatest.Backend {
 	t.Helper()
 	o := kalturatest.Options{
 		Partners: []kalturatest.Partner{{ID: -5, Secret: secret}, {ID: partner, Secret: secret, Features: features}, {ID: 103, Secret: secret, Features: features}},
@@ -201,7 +201,7 @@ type bench struct {
 	client  client.Options
 }
 
-func newBench(t *testing.T, backend *kalturatest.Backend, change func(*authority.Options, *client.Options)) *bench {
+func newBench(t testing.TB, backend *kalturatest.Backend, change func(*authority.Options, *client.Options)) *bench {
 	t.Helper()
 	b := &bench{backend: backend, records: new(booktest.Records)}
 	b.client = client.Options{URL: "http://backend.invalid", Partner: -5, Secret: secret, ClientTag: "MediaServer-" + host, Transport: direct{backend}}
@@ -214,7 +214,7 @@ func newBench(t *testing.T, backend *kalturatest.Backend, change func(*authority
 }
 
 // start makes all that a restart of the server makes anew.
-func (b *bench) start(t *testing.T) {
+func (b *bench) start(t testing.TB) {
 	t.Helper()
 	var err error
 	b.book, err = book.New(t.Context(), b.records)
