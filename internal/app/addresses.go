@@ -120,6 +120,9 @@ func localAddress(addr net.Addr) string {
 // announce prints, at the first start only, how to publish the first stream.
 // It writes to the output and not to the log, as the addresses hold a token.
 func (s *Server) announce(ctx context.Context) error {
+	if s.bridged() {
+		return nil // the backend hands out addresses
+	}
 	e, token, made, err := s.catalog.FirstStart(ctx)
 	if err != nil || !made {
 		return err

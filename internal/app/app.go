@@ -21,11 +21,14 @@ import (
 	"github.com/klive-media/klive/internal/catalog"
 	"github.com/klive-media/klive/internal/config"
 	"github.com/klive-media/klive/internal/control"
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/egress/hls"
+	"github.com/klive-media/klive/internal/egress/record"
 	"github.com/klive-media/klive/internal/egress/web"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/ingest/rtmp"
+	"github.com/klive-media/klive/internal/kaltura"
 	"github.com/klive-media/klive/internal/observe"
 	"github.com/klive-media/klive/internal/pipeline"
 	"github.com/klive-media/klive/internal/segment"
@@ -55,8 +58,11 @@ type Server struct {
 
 	store     *store.Store
 	events    *stream.EventLog
-	catalog   *catalog.Catalog
+	catalog   *catalog.Catalog // nil behind a Kaltura backend
+	bridge    *kaltura.Bridge  // nil without one
 	shelves   *segment.DiskStore
+	recorder  *record.Recorder
+	outputs   []egress.Output
 	registry  *stream.Registry
 	playlists *hls.Handler
 	media     *web.Server
@@ -92,14 +98,14 @@ const garbagePercent = 40
 func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, cfg: o.Config.Config, log: o.Logger, start: time.Now(),
-		health: observe.NewHealth(), grammar: ingest.CatalogGrammar(application),
+		health: observe.NewHealth(), metrics: observe.NewRegistry(observe.Build{Version: o.Version}),
 	}
 	// A GOGC of the operator's own stays.
 	if was := debug.SetGCPercent(garbagePercent); was != 100 {
 		debug.SetGCPercent(was)
 	}
 	for _, part := range []func(context.Context) error{
-		s.openStore, s.openShelves, s.openRegistry, s.openDoors, s.openMedia, s.openControl,
+		s.openStore, s.openAuthority, s.openShelves, s.openRecorder, s.openRegistry, s.openDoors, s.openMedia, s.openControl,
 	} {
 		if err := part(ctx); err != nil {
 			s.Close()
@@ -132,26 +138,63 @@ func (s *Server) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.events, err = stream.NewEventLog(ctx, entries, s.log); err != nil {
-		return err
+	s.events, err = stream.NewEventLog(ctx, entries, s.log)
+	return err
+}
+
+// openAuthority makes who decides about publishers: the backend or the
+// catalog, never both.
+func (s *Server) openAuthority(ctx context.Context) error {
+	if s.bridged() {
+		return s.openBridge(ctx)
 	}
+	s.grammar = ingest.CatalogGrammar(application)
 	declared := make([]catalog.Declared, 0, len(s.cfg.Streams))
 	for _, d := range s.cfg.Streams {
 		declared = append(declared, catalog.Declared{ID: d.ID, Token: d.Token.Reveal(), Partner: d.Partner})
 	}
+	var err error
 	s.catalog, err = catalog.Open(ctx, catalog.Options{Store: s.store, Declared: declared, Logger: s.log})
 	return err
 }
 
+// authority decides about publishers.
+func (s *Server) authority() stream.Authority {
+	if s.bridged() {
+		return s.bridge.Authority()
+	}
+	return s.catalog
+}
+
+// entries are the streams of the authority.
+func (s *Server) entries() stream.Entries {
+	if s.bridged() {
+		return s.bridge.Entries()
+	}
+	return s.catalog
+}
+
+// reconnectWindow is how long a broadcast waits for its publisher.
+func (s *Server) reconnectWindow() time.Duration {
+	if s.bridged() {
+		return s.cfg.Kaltura.ReconnectWindow
+	}
+	return s.cfg.Limits.ReconnectWindow
+}
+
 func (s *Server) openShelves(context.Context) error {
-	var err error
-	s.shelves, err = segment.NewStore(segment.Options{
+	o := segment.Options{
 		Dir:             filepath.Join(s.cfg.DataDir, "live"),
 		SegmentDuration: s.cfg.HLS.SegmentDuration,
 		PartDuration:    s.cfg.HLS.PartDuration,
 		Window:          s.cfg.HLS.Window,
-		ReconnectWindow: s.cfg.Limits.ReconnectWindow,
-	})
+		ReconnectWindow: s.reconnectWindow(),
+	}
+	if s.bridged() {
+		o.Mark = markSegment
+	}
+	var err error
+	s.shelves, err = segment.NewStore(o)
 	if err != nil {
 		return fmt.Errorf("open the segment store: %w", err)
 	}
@@ -161,23 +204,25 @@ func (s *Server) openShelves(context.Context) error {
 	return nil
 }
 
-func (s *Server) openRegistry(context.Context) error {
+func (s *Server) openRegistry(ctx context.Context) error {
 	s.registry = stream.NewRegistry(stream.Options{
-		Authority: s.catalog, Store: s.shelves, Journal: s.events, Logger: s.log,
+		Authority: s.authority(), Store: s.shelves, Journal: s.events, Outputs: s.outputs, Logger: s.log,
 		Limits: stream.Limits{
-			ReconnectWindow: s.cfg.Limits.ReconnectWindow,
+			ReconnectWindow: s.reconnectWindow(),
 			TakeoverAfter:   s.cfg.Limits.TakeoverAfter,
 			IdleTimeout:     s.cfg.Limits.IdleTimeout,
 			MaxStreams:      s.cfg.Limits.MaxStreams,
 			Log:             pipeline.Bounds{Bytes: int(s.cfg.Limits.LogBytes), Time: s.cfg.Limits.LogDuration},
 		},
 	})
+	if s.bridged() {
+		return s.attachBridge(ctx)
+	}
 	return nil
 }
 
 // openDoors makes the doors in; adding a protocol adds a row here.
 func (s *Server) openDoors(ctx context.Context) error {
-	s.metrics = observe.NewRegistry(observe.Build{Version: s.opts.Version})
 	l, err := s.listen(ctx, "rtmp", s.cfg.RTMP.Listen)
 	if err != nil {
 		return err
@@ -226,12 +271,16 @@ func (s *Server) openControl(context.Context) error {
 	if s.cfg.Telemetry.Metrics {
 		mounts = append(mounts, control.Mount{Path: "/metrics", Title: "Metrics", Role: auth.Viewer, Handler: s.metrics.Handler()})
 	}
-	s.control, err = control.New(control.Options{
+	o := control.Options{
 		GRPCListen: s.cfg.Control.GRPCListen, HTTPListen: s.cfg.Control.HTTPListen, TLS: tlsConfig,
 		Authenticator: authenticator,
-		Entries:       s.catalog, Live: s.registry, Journal: s.events, Node: (*node)(s), Addresses: (*addresses)(s),
-		Mounts: mounts, Logger: s.log, Metrics: s.metrics,
-	})
+		Entries:       s.entries(), Live: s.registry, Journal: s.events, Node: (*node)(s), Addresses: (*addresses)(s),
+		Recordings: s.recorder, Mounts: append(mounts, s.diagnostics()...), Logger: s.log, Metrics: s.metrics,
+	}
+	if s.bridged() {
+		o.Bridge, o.Deliveries = s.bridge, s.bridge.Deliveries()
+	}
+	s.control, err = control.New(o)
 	if err != nil {
 		return fmt.Errorf("start the control API: %w", err)
 	}
@@ -251,15 +300,24 @@ func (s *Server) authenticator() (auth.Authenticator, error) {
 		}
 		tokens = append(tokens, auth.Token{Name: t.Name, Secret: t.Token.Reveal(), Role: role})
 	}
+	var verifiers auth.Chain
 	if len(tokens) > 0 {
 		known, err := auth.NewTokens(tokens)
 		if err != nil {
 			return a, fmt.Errorf("auth.tokens: %w", err)
 		}
-		a.Tokens = known
+		verifiers = append(verifiers, known)
 	}
 	if s.cfg.Control.TLS.ClientCA != "" {
 		a.Certificates = &auth.Certificates{}
+	}
+	// Control that only this machine reaches stays open where nothing else is
+	// configured, as it is without a backend.
+	if s.bridged() && (len(tokens) > 0 || a.Certificates != nil || s.cfg.ControlExposed()) {
+		verifiers = append(verifiers, s.bridge.Verifier())
+	}
+	if len(verifiers) > 0 {
+		a.Tokens = verifiers
 	}
 	return a, nil
 }

@@ -10,15 +10,18 @@ import (
 // openMedia makes the doors out that viewers come to over HTTP; adding an
 // output there adds a mount.
 func (s *Server) openMedia(ctx context.Context) error {
-	s.playlists = hls.New(hls.Options{Store: s.shelves, LowLatency: s.cfg.HLS.LowLatency})
-	var err error
+	playback, err := s.playback()
+	if err != nil {
+		return err
+	}
+	s.playlists = hls.New(hls.Options{Store: s.shelves, Playback: playback, LowLatency: s.cfg.HLS.LowLatency})
 	s.media, err = web.Listen(ctx, web.Options{
 		Listen:   s.cfg.MediaHTTP.Listen,
 		CertFile: s.cfg.MediaHTTP.TLS.Cert, KeyFile: s.cfg.MediaHTTP.TLS.Key,
 		CORSOrigins: s.cfg.MediaHTTP.CORSOrigins, MaxViewers: s.cfg.Limits.MaxViewers,
 		Mounts: []web.Mount{
-			{Prefix: "/live/", Handler: s.playlists, Viewers: true, Methods: "GET, HEAD", Headers: "Range"},
-			{Prefix: "/kLive/", Handler: s.playlists, Viewers: true, Methods: "GET, HEAD", Headers: "Range"},
+			{Prefix: "/live/", Handler: s.playlists, Viewers: true, Methods: "GET, HEAD", Headers: "Range, Authorization"},
+			{Prefix: "/kLive/", Handler: s.playlists, Viewers: true, Methods: "GET, HEAD", Headers: "Range, Authorization"},
 		},
 		Log: s.log,
 	})

@@ -27,7 +27,11 @@ func (s *Server) parts() []*part {
 		{name: "control", run: s.control.Run},
 		{name: "media http", run: s.media.Run},
 		{name: "segment store", run: s.shelves.Run},
+		{name: "recordings", run: s.recorder.Serve},
 		{name: "streams", run: s.registry.Run},
+	}
+	if s.bridged() {
+		list = append(list, &part{name: "kaltura bridge", run: s.runBridge})
 	}
 	for _, d := range s.doors {
 		list = append(list, &part{name: d.name, run: d.server.Run})

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klive-media/klive/internal/kaltura/client"
+	"github.com/klive-media/klive/internal/observe"
+	"github.com/klive-media/klive/internal/stream"
+)
+
+// callBuckets are seconds: a near backend answers in tens of milliseconds, a
+// busy one in seconds, and after 30 s a call is given up.
+var callBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// bridgeCalls counts what the bridge asks of the backend.
+type bridgeCalls struct {
+	calls   *prometheus.CounterVec
+	took    *prometheus.HistogramVec
+	away    prometheus.Gauge
+	renewed prometheus.Counter
+}
+
+var _ client.Observer = (*bridgeCalls)(nil)
+
+func newBridgeCalls(m *observe.Registry) *bridgeCalls {
+	return &bridgeCalls{
+		calls: m.Counter("kaltura_calls_total",
+			"Calls of the Kaltura backend; the code is ok, a code of the backend, or why there was no answer.", observe.LabelMethod, observe.LabelCode),
+		took:    m.Histogram("kaltura_call_seconds", "How long calls of the Kaltura backend took.", callBuckets, observe.LabelMethod),
+		away:    m.Gauge("kaltura_backend_away", "1 while the Kaltura backend does not answer and is left alone.").WithLabelValues(),
+		renewed: m.Counter("kaltura_sessions_total", "Kaltura sessions made.").WithLabelValues(),
+	}
+}
+
+// Called implements client.Observer.
+func (b *bridgeCalls) Called(service, action, outcome string, took time.Duration) {
+	method := service
+	if action != "" {
+		method += "." + action
+	}
+	b.calls.WithLabelValues(method, outcome).Inc()
+	if outcome != string(client.CauseBreaker) {
+		b.took.WithLabelValues(method).Observe(took.Seconds())
+	}
+}
+
+// BreakerChanged implements client.Observer.
+func (b *bridgeCalls) BreakerChanged(open bool) {
+	b.away.Set(0)
+	if open {
+		b.away.Set(1)
+	}
+}
+
+// SessionRenewed implements client.Observer.
+func (b *bridgeCalls) SessionRenewed() { b.renewed.Inc() }
+
+// collectBridge shows what the bridge has to do.
+func (s *Server) collectBridge() {
+	registrations := observe.Desc("kaltura_registrations", "Entries at a server index, by what the backend was told last.", observe.LabelState)
+	deliveries := observe.Desc("kaltura_deliveries", "Pieces of recordings on their way to the backend.", observe.LabelState)
+	oldest := observe.Desc("kaltura_oldest_delivery_seconds", "How long the oldest piece has been waiting to be delivered.")
+	known := observe.Desc("kaltura_node_registered", "1 while the backend knows this server.")
+	s.register(&collector{[]*prometheus.Desc{registrations, deliveries, oldest, known}, func(ch chan<- prometheus.Metric) {
+		status := s.bridge.Status()
+		registered := 0.0
+		if status.Node.Registered {
+			registered = 1
+		}
+		emit(ch, known, prometheus.GaugeValue, registered)
+		states := map[stream.State]int{stream.Authenticated: 0, stream.Broadcasting: 0, stream.Playable: 0, stream.Stopped: 0}
+		for _, r := range status.Registrations {
+			states[r.State]++
+		}
+		for state, n := range states {
+			emit(ch, registrations, prometheus.GaugeValue, float64(n), state.String())
+		}
+		open := map[stream.DeliveryState]int{stream.DeliveryQueued: 0, stream.DeliverySending: 0, stream.DeliveryInDoubt: 0, stream.DeliveryRefused: 0}
+		var since time.Time
+		for _, d := range s.bridge.Deliveries().Open() {
+			open[d.State]++
+			waits := d.State == stream.DeliveryQueued || d.State == stream.DeliverySending
+			if waits && (since.IsZero() || d.Queued.Before(since)) {
+				since = d.Queued
+			}
+		}
+		for state, n := range open {
+			emit(ch, deliveries, prometheus.GaugeValue, float64(n), state.String())
+		}
+		age := 0.0
+		if !since.IsZero() {
+			age = time.Since(since).Seconds()
+		}
+		emit(ch, oldest, prometheus.GaugeValue, age)
+	}})
+	beacons := observe.Desc("kaltura_beacons_total", "Alerts about publishers for the backend.", observe.LabelCode)
+	s.register(&collector{[]*prometheus.Desc{beacons}, func(ch chan<- prometheus.Metric) {
+		sent, failed, dropped := s.bridge.Beacons()
+		emit(ch, beacons, prometheus.CounterValue, float64(sent), "sent")
+		emit(ch, beacons, prometheus.CounterValue, float64(failed), "failed")
+		emit(ch, beacons, prometheus.CounterValue, float64(dropped), "dropped")
+	}})
+}
