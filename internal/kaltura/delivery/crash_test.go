@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ type killed struct {
 
 func (h *house) killWhen(when func(what string, r *row, after bool) bool) *killed {
 	k := &killed{h: h, when: when, dead: make(chan struct{})}
-	h.disk.on = func(_ context.Context, what string, r *row, after bool) error {
+	h.disk.set(func(_ context.Context, what string, r *row, after bool) error {
 		select {
 		case <-k.dead:
 			return errKilled
@@ -45,22 +46,20 @@ func (h *house) killWhen(when func(what string, r *row, after bool) bool) *kille
 		}
 		k.die()
 		return errKilled
-	}
+	}, nil)
 	return k
 }
 
 // die also cuts the line: a dead process calls nobody.
 func (k *killed) die() {
 	close(k.dead)
-	k.h.disk.broken = errKilled
-	k.h.line.cut = true
+	k.h.disk.set(nil, errKilled)
+	k.h.line.set(true)
 }
 
 // revive brings disk and line back for the next process.
 func (k *killed) revive() {
-	k.h.disk.mu.Lock()
-	k.h.disk.on, k.h.disk.broken = nil, nil
-	k.h.disk.mu.Unlock()
+	k.h.disk.set(nil, nil)
 	k.h.line.set(false)
 }
 
@@ -154,39 +153,34 @@ func TestTheDiskFailsForAWhile(t *testing.T) {
 		q, stop := h.start(nil)
 		defer stop()
 		r := h.recs.begin("rec1", entry, 0)
-		broken := func(err error) { h.disk.mu.Lock(); h.disk.broken = err; h.disk.mu.Unlock() }
-		h.disk.on = func(_ context.Context, _ string, r *row, after bool) error {
+		h.disk.set(func(_ context.Context, _ string, r *row, after bool) error {
 			if r.State == sending && after {
-				broken(errKilled) // the call is made; what became of it cannot be written
+				h.disk.set(nil, errKilled) // the call is made; what became of it cannot be written
 			}
 			return nil
-		}
+		}, nil)
 		h.recs.piece(r, "33", 1, false)
 		h.recs.piece(r, "33", 2, false)
 		time.Sleep(3 * time.Minute)
 		require.Len(t, h.backend.State().Segments, 1)
-		h.disk.mu.Lock()
-		h.disk.broken, h.disk.on = nil, nil
-		h.disk.mu.Unlock()
+		h.disk.set(nil, nil)
 		time.Sleep(3 * time.Minute)
 		require.Equal(t, want("rec1", "33", 1, 2), h.got()[lane1(entry, "33", 0)])
 		require.Empty(t, q.Open())
 
 		// The intent is written and only the answer to the write is lost: no
 		// call was made, and the row says so again.
-		n := 0
-		h.disk.on = func(_ context.Context, _ string, r *row, after bool) error {
-			if n++; r.State == sending && after && n < 10 {
-				broken(errKilled)
+		h.disk.set(func(_ context.Context, _ string, r *row, after bool) error {
+			if r.State == sending && after {
+				h.disk.set(nil, errKilled)
 				return errKilled
 			}
 			return nil
-		}
+		}, nil)
 		h.recs.piece(r, "33", 3, false)
 		time.Sleep(time.Second)
 		require.Len(t, h.backend.State().Segments, 2)
-		n = 100
-		broken(nil)
+		h.disk.set(nil, nil)
 		time.Sleep(3 * time.Minute)
 		require.Equal(t, want("rec1", "33", 1, 3), h.got()[lane1(entry, "33", 0)])
 		require.Empty(t, q.Open())
@@ -375,10 +369,10 @@ func TestUploads(t *testing.T) {
 		require.Equal(t, 1, h.backend.State().Count("uploadToken.add"))
 
 		// Chunks fail in the middle; the upload goes on where it was.
-		chunks := 0
+		var chunks atomic.Int32
 		h.line.watch(func(path string) error {
 			if strings.HasSuffix(path, "/upload") {
-				if chunks++; chunks >= 2 && chunks < 14 {
+				if n := chunks.Add(1); n >= 2 && n < 14 {
 					return io.ErrUnexpectedEOF
 				}
 			}
@@ -390,10 +384,10 @@ func TestUploads(t *testing.T) {
 		require.Equal(t, 2, h.backend.State().Count("uploadToken.add"), "one token a piece")
 
 		// A restart in the middle.
-		chunks = 0
+		chunks.Store(0)
 		h.line.watch(func(path string) error {
 			if strings.HasSuffix(path, "/upload") {
-				if chunks++; chunks == 3 {
+				if chunks.Add(1) == 3 {
 					h.line.set(true) // after this one
 				}
 			}
@@ -401,7 +395,7 @@ func TestUploads(t *testing.T) {
 		})
 		h.recs.piece(r, "32", 3, false)
 		time.Sleep(time.Minute)
-		require.Equal(t, 3, chunks)
+		require.EqualValues(t, 3, chunks.Load())
 		stop()
 		h.line.watch(nil)
 		h.line.set(false)

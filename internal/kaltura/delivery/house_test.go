@@ -56,7 +56,11 @@ type line struct {
 func (l *line) set(cut bool) { l.mu.Lock(); defer l.mu.Unlock(); l.cut = cut }
 
 // watch asks before each request; nil: nobody.
-func (l *line) watch(before func(path string) error) { l.mu.Lock(); defer l.mu.Unlock(); l.before = before }
+func (l *line) watch(before func(path string) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.before = before
+}
 
 func (l *line) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	l.mu.Lock()
@@ -197,6 +201,13 @@ type disk struct {
 	// was killed writes nothing any more.
 	on     func(ctx context.Context, what string, r *row, after bool) error
 	broken error
+}
+
+// set sets on and broken.
+func (d *disk) set(on func(ctx context.Context, what string, r *row, after bool) error, broken error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.on, d.broken = on, broken
 }
 
 func newDisk() *disk { return &disk{rows: map[string]store.Record{}} }

@@ -211,7 +211,7 @@ func (q *Queue) Holds(recording, rendition string, number int) bool {
 		k := q.known[recording]
 		return k == nil || k.ours // not looked at yet, or not queued yet
 	}
-	return r.State != delivered || r.InPlace && time.Since(r.Done) < linkLife
+	return r.State != delivered || r.InPlace && !r.Content && time.Since(r.Done) < linkLife
 }
 
 // Stats is the queue in numbers.
