@@ -159,6 +159,7 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 			return fmt.Errorf("finish piece: %w", err)
 		}
 	}
+	r.at("piece to be written")
 	size, err := writePiece(ctx, m, c.path(j.d.id, j.number, extNew), c.path(j.d.id, j.number, extPiece))
 	if err != nil {
 		return fmt.Errorf("finish piece: %w", err)
@@ -166,12 +167,14 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 	if err := syncDir(c.dir); err != nil {
 		return fmt.Errorf("finish piece: %w", err)
 	}
+	r.at("piece named")
 	r.counters.bytes.Add(size)
 	r.counters.pieces.Add(1)
 	r.told(c, j, note, size)
 	if err := os.Remove(from); err != nil {
 		r.log.Warn("a work file that is not needed any more could not be deleted", "recording", c.id, "error", err)
 	}
+	r.at("work file deleted")
 	return nil
 }
 

@@ -347,7 +347,7 @@ func (f *follower) begin(shelf segment.Shelf, s *set) error {
 		marks += f.work.marks
 	}
 	head := workHead{Recording: f.c.id, Stream: f.info.Stream, Rendition: f.d.id, Number: number, Marks: marks}
-	w, err := createWork(f.c.path(f.d.id, number, extWork), init, head)
+	w, err := createWork(f.c.path(f.d.id, number, extWork), init, head, f.rec.step)
 	if err != nil {
 		return err
 	}

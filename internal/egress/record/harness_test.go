@@ -304,7 +304,12 @@ func decode(t testing.TB, path string, offset time.Duration) map[string][]decode
 			}
 			chunk, first, err := stbl.Stsc.ChunkNrFromSampleNr(int(i))
 			require.NoError(t, err)
-			at := int64(stbl.Co64.ChunkOffset[chunk-1])
+			var at int64
+			if stbl.Co64 != nil {
+				at = int64(stbl.Co64.ChunkOffset[chunk-1])
+			} else { // ffmpeg's
+				at = int64(stbl.Stco.ChunkOffset[chunk-1])
+			}
 			for k := first; k < int(i); k++ {
 				at += int64(stbl.Stsz.GetSampleSize(k))
 			}

@@ -73,6 +73,8 @@ type Recorder struct {
 		bytes                atomic.Int64
 	}
 
+	step func(string) // for tests: called between two changes on disk; nil: nobody
+
 	mu      sync.Mutex // guards the fields below and those of the recordings
 	all     map[string]*recording
 	changed chan struct{}
@@ -180,6 +182,13 @@ func (d *rendition) newest() *piece {
 // path is where a file of a piece is.
 func (c *recording) path(rendition string, number int, ext string) string {
 	return filepath.Join(c.dir, pieceName(c.info.Stream, rendition, c.info.ServerIndex, number)+ext)
+}
+
+// at tells tests how far the disk is.
+func (r *Recorder) at(step string) {
+	if r.step != nil {
+		r.step(step)
+	}
 }
 
 // touch wakes who waits for Changed; mu is held.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,9 @@ func (r *Recorder) await() {
 
 func (r *Recorder) recoverRecording(dir, id string) error {
 	b, err := readAtMost(filepath.Join(dir, sidecarName), maxSidecar)
+	if errors.Is(err, fs.ErrNotExist) && neverBegan(dir) {
+		return os.RemoveAll(dir) //nolint:wrapcheck // logged by the caller
+	}
 	if err != nil {
 		return fmt.Errorf("read recording's description: %w", err)
 	}
@@ -101,6 +105,13 @@ func (r *Recorder) recoverRecording(dir, id string) error {
 	}
 	r.all[id] = c
 	return nil
+}
+
+// neverBegan reports whether the crash came before the recording's description
+// was there: nothing else can be.
+func neverBegan(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".new-") })
 }
 
 // readAtMost reads a small file.

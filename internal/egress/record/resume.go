@@ -66,6 +66,7 @@ func (f *follower) reopen(number int) error {
 	if err != nil {
 		return fmt.Errorf("go on with a piece: %w", err)
 	}
+	w.step = f.rec.step
 	f.work, f.marks, f.want = w, c.head.Marks, 0
 	for i, k := range kinds {
 		if last := w.last[k]; last != nil {

@@ -289,13 +289,14 @@ type work struct {
 	start  time.Duration // of the earliest segment
 	end    time.Duration // of the latest
 	synced int64         // what the newest synced record says
+	step   func(string)  // for tests
 
 	written atomic.Int64 // size, for who syncs
 	done    atomic.Int64 // up to where it is synced
 }
 
 // createWork makes a work file with its head.
-func createWork(path string, init []byte, head workHead) (*work, error) {
+func createWork(path string, init []byte, head workHead, step func(string)) (*work, error) {
 	text, err := json.Marshal(head)
 	if err != nil {
 		return nil, fmt.Errorf("describe piece: %w", err)
@@ -304,7 +305,7 @@ func createWork(path string, init []byte, head workHead) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create work file: %w", err)
 	}
-	w := &work{path: path, f: f, head: head, last: make(map[media.Kind]*workSegment)}
+	w := &work{path: path, f: f, head: head, step: step, last: make(map[media.Kind]*workSegment)}
 	if w.tracks, err = mp4.Tracks(init); err != nil {
 		_ = f.Close() // nothing was written
 		return nil, fmt.Errorf("read init section: %w", err)
@@ -334,7 +335,7 @@ func reopenWork(path string, c *contents, markEvery time.Duration) (*work, error
 	if w.marks = len(c.marks); w.marks > 0 {
 		w.mark = c.marks[w.marks-1].at + markEvery
 	} else {
-		w.mark = w.start
+		w.mark = w.first.start
 	}
 	if w.tracks, err = mp4.Tracks(c.init); err != nil {
 		_ = f.Close() // nothing was written
@@ -367,6 +368,9 @@ func (w *work) put(b []byte) error {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
 	w.size += int64(n)
+	if w.step != nil {
+		w.step("written to work file")
+	}
 	return nil
 }
 
