@@ -9,7 +9,7 @@ import (
 	"github.com/klive-media/klive/internal/kaltura/profile"
 )
 
-// maxProfiles bounds the profiles kept beside the book's.
+// maxProfiles bounds the profiles kept beside the book's, and the lengths.
 const maxProfiles = 1000
 
 // profileOf is the newest profile of an entry that is at hand; the zero
@@ -62,6 +62,14 @@ func (q *Queue) assetOf(ctx context.Context, r *row) (profile.Flavor, error) {
 	p, partner := q.profileOf(r.Stream, r.ServerIndex)
 	if r.Partner == 0 {
 		r.Partner = partner
+	}
+	if r.Partner == 0 { // uploads would be made in the wrong name
+		e, err := q.opts.Client.GetEntry(ctx, 0, r.Stream)
+		if err != nil {
+			return profile.Flavor{}, fmt.Errorf("find whose entry %s is: %w", r.Stream, err)
+		}
+		q.answered()
+		r.Partner = int(e.Partner)
 	}
 	f, ok := p.ByID(id)
 	if ok && f.Asset != "" && !r.stale {

@@ -197,6 +197,88 @@ func TestAnEntryWhoseLengthProvesNothing(t *testing.T) {
 	})
 }
 
+func TestTheFirstPieceBehindAnEarlierRecording(t *testing.T) {
+	for name, kind := range map[string]kalturatest.FaultKind{"carried out": kalturatest.Lost, "not carried out": kalturatest.Down} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, nil)
+				q, stop := h.start(nil)
+				defer stop()
+				r := h.recs.begin("rec1", entryB, 0)
+				h.recs.piece(r, "32", 1, true)
+				h.recs.end(r)
+				time.Sleep(time.Hour)
+				r = h.recs.begin("rec2", entryB, 0)
+				h.inject(kalturatest.Fault{Kind: kind, Action: "appendRecording", Times: 1})
+				h.recs.piece(r, "32", 1, false)
+				time.Sleep(time.Minute)
+				if kind == kalturatest.Lost {
+					require.Equal(t, []string{"32/1 DELIVERED"}, states(q, "rec2"), "the length has grown")
+					return
+				}
+				require.Equal(t, []string{"32/1 SENDING"}, states(q, "rec2"))
+				time.Sleep(10 * time.Minute)
+				require.Equal(t, []string{"32/1 IN_DOUBT"}, states(q, "rec2"), "perhaps a new recording would have the same length")
+			})
+		})
+	}
+}
+
+func TestABackendThatLosesOneAnswerAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		id := h.inject(kalturatest.Fault{Kind: kalturatest.Status, Status: 502, Action: "appendRecording"})
+		r := h.recs.begin("rec1", entry, 0)
+		for n := 1; n <= 50; n++ {
+			h.recs.piece(r, "33", n, n == 50)
+		}
+		time.Sleep(time.Hour)
+		require.Less(t, q.Stats().InDoubt, 10, "not all at once")
+		require.Greater(t, q.Stats().InDoubt, 4)
+		h.backend.ClearFaults(id)
+		q.Resync()
+		time.Sleep(time.Minute)
+		require.Zero(t, q.Stats().Queued)
+		require.Len(t, h.got()[lane1(entry, "33", 0)], 50-q.Stats().InDoubt)
+	})
+}
+
+func TestSomeCallsAreNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(uploads)
+		defer stop()
+		h.inject(kalturatest.Fault{Kind: kalturatest.Status, Status: 413, Action: "upload"})
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.piece(r, "32", 1, true)
+		h.recs.piece(r, "33", 1, true)
+		time.Sleep(time.Hour)
+		require.Less(t, stateOf(q, "rec1", "32", 1).Attempts, 200, "those that are answered do not hurry the others")
+	})
+}
+
+func TestWhatIsKnownLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		q, stop := h.start(nil)
+		defer stop()
+		h.line.set(true)
+		r := h.recs.begin("rec1", entry, 0)
+		h.recs.change(func() { r.Partner = 0 })
+		h.recs.piece(r, "33", 1, false)
+		time.Sleep(time.Minute)
+		h.recs.change(func() { r.Pieces[0].Last, r.End = true, time.Now() })
+		h.line.set(false)
+		time.Sleep(2 * time.Minute)
+		require.True(t, h.backend.State().Segments[0].Last)
+		d := stateOf(q, "rec1", "33", 1)
+		require.True(t, d.Last)
+		require.Equal(t, partner, d.Partner)
+	})
+}
+
 func TestTheCapOfARecording(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, nil)

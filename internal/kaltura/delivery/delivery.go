@@ -118,13 +118,20 @@ type Queue struct {
 	table    map[string]*row
 	lanes    map[laneID]*lane
 	known    map[string]*known // recordings, as seen last
-	ended    map[string]bool   // keys whose rows cannot be read: not to be sent
-	looked   bool              // the recordings were looked at
+	broken   map[string]bool   // keys whose rows cannot be read: not to be sent
 	changed  chan struct{}
-	free     int  // lanes that may still be started
-	down     bool // the last call had no answer
+	free     int       // lanes that may still be started
+	down     bool      // the last call had no answer
+	hurried  time.Time // when those that found the backend away were let try again
 	profiles map[string]profile.Profile
+	lengths  map[string]length // by entry, as the last answer to an append said
 	counts   counts
+}
+
+// length is how long the backend's recording of an entry is.
+type length struct {
+	recorded string // the entry that is made of it
+	sum      time.Duration
 }
 
 // counts are what happened since the start.
@@ -162,8 +169,8 @@ func New(ctx context.Context, o Options) (*Queue, error) {
 	q := &Queue{
 		opts: o, rows: o.rows, log: o.Logger.With("component", "delivery"), run: nuid.Next(),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
-		table: map[string]*row{}, lanes: map[laneID]*lane{}, known: map[string]*known{}, ended: map[string]bool{},
-		changed: make(chan struct{}), free: maxLanes, profiles: map[string]profile.Profile{},
+		table: map[string]*row{}, lanes: map[laneID]*lane{}, known: map[string]*known{}, broken: map[string]bool{},
+		changed: make(chan struct{}), free: maxLanes, profiles: map[string]profile.Profile{}, lengths: map[string]length{},
 	}
 	if q.rows == nil {
 		bucket, err := o.Store.Bucket(ctx, bucketName)
@@ -182,8 +189,12 @@ func New(ctx context.Context, o Options) (*Queue, error) {
 			// Perhaps it was sent, perhaps not. When the recorder lists the piece
 			// it is shown as in doubt.
 			q.log.Error("a delivery cannot be read; the piece is in doubt", "key", rec.Key, "error", err)
-			q.ended[rec.Key] = true
+			q.broken[rec.Key] = true
 			continue
+		}
+		if r.State == sending && r.Intent != nil {
+			// The clock may have been set in between: wait anew.
+			r.Intent.Asked = time.Now()
 		}
 		q.place(r)
 	}
@@ -197,7 +208,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	for name, fn := range map[string]func(context.Context) error{
 		"delivery rows":  q.watch,
 		"delivery sweep": q.tidy,
-		"delivery lanes": func(ctx context.Context) error { return q.dispatch(ctx, g) },
+		"delivery lanes": func(ctx context.Context) error { q.dispatch(ctx, g); return nil },
 	} {
 		if err := g.Go(name, fn); errors.Is(err, run.ErrClosed) { // ctx has ended
 			break
@@ -209,7 +220,10 @@ func (q *Queue) Run(ctx context.Context) error {
 // Resync looks at the recordings and tries everything that waits, at once.
 func (q *Queue) Resync() {
 	q.mu.Lock()
-	q.hurry(func(*row) bool { return true })
+	for _, l := range q.lanes {
+		l.until = time.Time{}
+	}
+	q.hurry(func(r *row) bool { return r.State == queued })
 	q.mu.Unlock()
 	signal(q.kick)
 	signal(q.wake)
@@ -218,7 +232,7 @@ func (q *Queue) Resync() {
 // hurry lets the rows at the heads of lanes be tried at once; q.mu is held.
 func (q *Queue) hurry(which func(*row) bool) {
 	for _, l := range q.lanes {
-		if r := q.head(l); r != nil && r.State == queued && !r.next.IsZero() && which(r) {
+		if r := q.head(l); r != nil && !r.next.IsZero() && which(r) {
 			now := r.copy()
 			now.next = time.Time{}
 			q.place(now)

@@ -24,6 +24,13 @@ const (
 	askEach = 10 * time.Second
 )
 
+// How long a lane waits with the next piece when the ones before it, more than
+// one in a row, are in doubt.
+const (
+	doubtPause    = 30 * time.Second
+	maxDoubtPause = 15 * time.Minute
+)
+
 // tolerance is how far the entry's growth may be from a piece's duration: the
 // backend counts whole milliseconds, and encoders of its numbers round.
 const tolerance = 20 // ms
@@ -34,7 +41,7 @@ type verdict uint8
 const (
 	unclear verdict = iota
 	grown           // by this piece: the call was carried out
-	same            // it was not, when nobody works at it any more
+	same            // it was not, when nobody works at it any more and lengths count
 )
 
 // judge compares the entry with what it was before the call.
@@ -42,24 +49,22 @@ func (in *intent) judge(e client.Entry, duration time.Duration) verdict {
 	if !in.Certain || in.Recorded != string(e.RecordedEntry) {
 		return unclear
 	}
-	growth, want := int64(e.RecordedLength)-in.Before, duration.Milliseconds()
-	switch {
-	case growth == 0:
+	switch now := int64(e.RecordedLength); {
+	case now == in.Before:
 		return same
-	case growth >= want-min(tolerance, want/2) && growth <= want+tolerance:
+	case in.grew(now, duration) && now != in.Before:
 		return grown
 	}
 	return unclear
 }
 
-// reliable reports whether the length just read, in.Before, can be relied
-// upon: it is what the answer to the piece before said, or nothing changed it
-// for so long that the backend cannot have answered from memory. An entry
-// whose length did not follow its pieces so far proves nothing.
-func (q *Queue) reliable(r *row, in *intent) bool {
-	if in.Recorded == "" {
-		return false
-	}
+// reliable says what the length just read, in.Before, is worth. It is certain
+// when it is what the answer to the piece before said, or when nothing changed
+// it for so long that the backend cannot have answered from memory. It counts
+// when the piece before made it longer by as much; or when it is zero, as it
+// cannot be with a piece more. Else the length may be that of an earlier
+// recording, which the first piece of this one replaces.
+func (q *Queue) reliable(r *row, in *intent) (certain, counts bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	quiet := true
@@ -68,13 +73,17 @@ func (q *Queue) reliable(r *row, in *intent) bool {
 	}
 	before := q.table[keyOf(r.Recording, r.Rendition, r.Number-1)]
 	if before == nil || before.State != delivered || before.Intent == nil || before.Intent.After == 0 || before.Intent.Recorded != in.Recorded {
-		return quiet
+		return quiet, in.Before == 0
 	}
 	last := before.Intent
-	if growth := last.After - last.Before; last.Certain && (growth < before.Duration.Milliseconds()-tolerance || growth > before.Duration.Milliseconds()+tolerance) {
-		return false
-	}
-	return quiet || last.After == in.Before
+	followed := last.Certain && last.grew(last.After, before.Duration)
+	return quiet || last.After == in.Before, followed || in.Before == 0
+}
+
+// grew reports whether a length is that of before the call and a piece.
+func (in *intent) grew(now int64, duration time.Duration) bool {
+	growth, want := now-in.Before, duration.Milliseconds()
+	return growth >= want-min(tolerance, want/2) && growth <= want+tolerance
 }
 
 // lost is what follows when a call was made and no answer came.
@@ -114,6 +123,10 @@ func (q *Queue) resolve(ctx context.Context, r *row) {
 		if asked.Sub(r.Intent.Asked) < settled {
 			r.away, r.fails, r.next = false, 0, time.Now().Add(min(askEach, settled-asked.Sub(r.Intent.Asked)))
 			q.note(r)
+			return
+		}
+		if !r.Intent.Counts {
+			q.doubt(ctx, r, "the answer was lost, and it is not known whether the length of the entry in the backend would have grown")
 			return
 		}
 		// What was uploaded may have been used up.
@@ -161,6 +174,11 @@ func (q *Queue) doubt(ctx context.Context, r *row, why string) {
 	}
 	q.mu.Lock()
 	q.counts.doubted++
+	if l := q.lanes[r.lane()]; l != nil {
+		if l.doubts++; l.doubts > 1 {
+			l.until = time.Now().Add(min(doubtPause<<min(l.doubts-2, 10), maxDoubtPause))
+		}
+	}
 	q.mu.Unlock()
 	if r.Content {
 		signal(q.kick)

@@ -21,9 +21,15 @@ type laneID struct {
 type lane struct {
 	id   laneID
 	open []string // keys in order of sending: queued, sending and refused ones
-	busy bool     // its head is being worked on
+	// working is the key of the row that is being worked on; "": none is.
+	working string
 	// served is when its head was last taken up, so that lanes take turns.
 	served time.Time
+	// doubts is how many pieces in a row are in doubt. A backend that loses one
+	// answer after the other gets the next piece only after until, so that not
+	// all that waits is in doubt within a moment.
+	doubts int
+	until  time.Time
 	// touched is when the backend last appended something, or may have.
 	touched time.Time
 }
@@ -93,15 +99,14 @@ func (q *Queue) carries(r *row) bool {
 }
 
 // dispatch starts the heads of lanes when their time has come.
-func (q *Queue) dispatch(ctx context.Context, g *run.Group) error {
+func (q *Queue) dispatch(ctx context.Context, g *run.Group) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		pause := q.start(ctx, g)
-		timer.Reset(pause)
+		timer.Reset(q.start(g))
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
 		case <-q.wake:
 		}
@@ -110,13 +115,13 @@ func (q *Queue) dispatch(ctx context.Context, g *run.Group) error {
 
 // start starts what may start and returns when to look again. Lanes that
 // waited longest go first.
-func (q *Queue) start(ctx context.Context, g *run.Group) time.Duration {
+func (q *Queue) start(g *run.Group) time.Duration {
 	now := time.Now()
 	pause := sweepEach
 	var ready []*lane
 	q.mu.Lock()
 	for id, l := range q.lanes {
-		if l.busy {
+		if l.working != "" {
 			continue
 		}
 		r := q.head(l)
@@ -127,6 +132,8 @@ func (q *Queue) start(ctx context.Context, g *run.Group) time.Duration {
 			}
 		case r.next.After(now):
 			pause = min(pause, r.next.Sub(now))
+		case l.until.After(now):
+			pause = min(pause, l.until.Sub(now))
 		default:
 			ready = append(ready, l)
 		}
@@ -138,9 +145,9 @@ func (q *Queue) start(ctx context.Context, g *run.Group) time.Duration {
 	ready = ready[:min(len(ready), q.free)]
 	heads := make([]*row, len(ready))
 	for i, l := range ready {
-		l.busy, l.served = true, now
-		q.free--
 		heads[i] = q.head(l)
+		l.working, l.served = heads[i].key, now
+		q.free--
 	}
 	q.mu.Unlock()
 	for i, l := range ready {
@@ -164,7 +171,7 @@ func (q *Queue) start(ctx context.Context, g *run.Group) time.Duration {
 // release gives a lane back.
 func (q *Queue) release(l *lane, was *row) {
 	q.mu.Lock()
-	l.busy = false
+	l.working = ""
 	q.free++
 	if q.table[was.key] == was { // nothing came of it: not again at once
 		r := was.copy()

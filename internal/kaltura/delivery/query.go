@@ -46,11 +46,7 @@ func (q *Queue) list(which func(*row) bool, order func(a, b *row) int) []stream.
 // worked reports whether a row is being worked on; q.mu is held.
 func (q *Queue) worked(r *row) bool {
 	l := q.lanes[r.lane()]
-	if l == nil || !l.busy {
-		return false
-	}
-	h := q.head(l)
-	return h != nil && h.key == r.key
+	return l != nil && l.working == r.key
 }
 
 // Changed implements stream.Deliveries.
@@ -81,6 +77,11 @@ func (q *Queue) Retry(ctx context.Context, recording, rendition string, number i
 		if r.Recording == recording && asked && !q.worked(r) && (r.State == queued || r.State == inDoubt || r.State == refused) {
 			rows = append(rows, r)
 			contentOff = contentOff || r.Code == codeContentOff
+		}
+	}
+	for _, r := range rows {
+		if l := q.lanes[r.lane()]; l != nil {
+			l.until = time.Time{}
 		}
 	}
 	q.mu.Unlock()

@@ -25,12 +25,15 @@ func ours(rec *stream.Recording) bool {
 
 // watch keeps the rows in step with the recordings.
 func (q *Queue) watch(ctx context.Context) error {
-	for {
+	for fails := 0; ; {
 		changed := q.opts.Recordings.Changed()
 		pause := sweepEach
 		if err := q.reconcile(ctx); err != nil && ctx.Err() == nil {
 			q.log.Error("pieces could not be queued; they stay on the disk and are tried again", "error", err)
-			pause = firstBackoff
+			fails++
+			pause = backoff(fails)
+		} else {
+			fails = 0
 		}
 		signal(q.wake)
 		timer := time.NewTimer(pause)
@@ -88,7 +91,6 @@ func (q *Queue) reconcile(ctx context.Context) error {
 			k.gone = now
 		}
 	}
-	q.looked = q.looked || failed == nil
 	q.notify()
 	return failed
 }
@@ -142,7 +144,7 @@ func (q *Queue) rowOf(ctx context.Context, rec *stream.Recording, p stream.Piece
 		}
 		return r, nil
 	}
-	unreadable := q.ended[key]
+	unreadable := q.broken[key]
 	q.mu.Unlock()
 	r, err := q.create(ctx, newRow(rec, p, time.Now()), unreadable)
 	q.mu.Lock()
@@ -173,7 +175,12 @@ func (q *Queue) create(ctx context.Context, r *row, unreadable bool) (*row, erro
 		if getErr != nil {
 			return nil, fmt.Errorf("queue %s: %w", r.key, getErr)
 		}
-		return decodeRow(rec.Key, rec.Value, rec.Revision)
+		have, getErr := decodeRow(rec.Key, rec.Value, rec.Revision)
+		if getErr != nil {
+			q.log.Error("a delivery cannot be read; the piece is in doubt", "key", r.key, "error", getErr)
+			return q.doubtUnreadable(ctx, r)
+		}
+		return have, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", r.key, err)

@@ -65,8 +65,10 @@ type intent struct {
 	Asked time.Time `json:"asked"`
 	// Anchor: the entry's length grows by this piece when it is appended.
 	Anchor bool `json:"anchor,omitempty"`
-	// Certain: Before can be relied upon.
+	// Certain: Before can be relied upon. Counts: it was seen that the entry's
+	// length follows its pieces, so that it would have grown.
 	Certain  bool   `json:"certain,omitempty"`
+	Counts   bool   `json:"counts,omitempty"`
 	Before   int64  `json:"before"`             // the entry's accumulated length before the call, in ms
 	After    int64  `json:"after"`              // the same as the answer has it; 0: there was none
 	Recorded string `json:"recorded,omitempty"` // the entry that is made of it

@@ -41,14 +41,20 @@ func (q *Queue) send(ctx context.Context, r *row) {
 		q.deliver(ctx, r, e) // what the backend called a failure was none
 		return
 	}
-	if r.Partner == 0 {
-		r.Partner = int(e.Partner)
-	}
-	length := time.Duration(e.RecordedLength) * time.Millisecond
-	if q.opts.MaxRecorded > 0 && !r.Forced && e.RecordedEntry != "" && length+r.Duration > q.opts.MaxRecorded {
+	q.mu.Lock()
+	have := q.lengths[r.Stream]
+	q.mu.Unlock()
+	if q.opts.MaxRecorded > 0 && !r.Forced && have.recorded == string(e.RecordedEntry) && have.sum+r.Duration > q.opts.MaxRecorded {
 		q.failed(ctx, r, &ownError{codeCap, fmt.Sprintf("with this piece the recording of %s would pass %v, after which the backend takes nothing more; it was not sent",
 			r.Stream, q.opts.MaxRecorded), refusal})
 		return
+	}
+	if rec, ok := q.opts.Recordings.Get(r.Recording); ok {
+		for _, p := range rec.Pieces {
+			if p.Rendition == r.Rendition && p.Number == r.Number {
+				r.Last = p.Last // it may be known only now
+			}
+		}
 	}
 	anchor := flavor.Anchor && r.ServerIndex == 0
 	if anchor && r.Last && e.RecordedEntry != "" {
@@ -57,7 +63,9 @@ func (q *Queue) send(ctx context.Context, r *row) {
 		}
 	}
 	in := &intent{Anchor: anchor, Before: int64(e.RecordedLength), Recorded: string(e.RecordedEntry)}
-	in.Certain = anchor && e.Record != 0 && q.reliable(r, in)
+	if anchor && e.Record != 0 && e.RecordedEntry != "" {
+		in.Certain, in.Counts = q.reliable(r, in)
+	}
 	q.call(ctx, r, in, func(ctx context.Context) (client.Entry, error) {
 		segment.Entry, segment.Asset, segment.Index, segment.Duration, segment.Last = r.Stream, r.Asset, r.ServerIndex, r.Duration, r.Last
 		return q.opts.Client.Append(ctx, r.Partner, segment)
@@ -118,6 +126,15 @@ func (q *Queue) deliver(ctx context.Context, r *row, e client.Entry) {
 	}
 	q.mu.Lock()
 	q.counts.delivered++
+	if l := q.lanes[r.lane()]; l != nil {
+		l.doubts, l.until = 0, time.Time{}
+	}
+	if r.Intent != nil && r.Intent.Anchor {
+		if len(q.lengths) >= maxProfiles {
+			clear(q.lengths)
+		}
+		q.lengths[r.Stream] = length{string(e.RecordedEntry), time.Duration(e.RecordedLength) * time.Millisecond}
+	}
 	q.mu.Unlock()
 	if r.Content {
 		signal(q.kick) // the rest of the recording is part of it
@@ -179,10 +196,12 @@ func (q *Queue) failed(ctx context.Context, r *row, err error) {
 	case anew:
 		r.Upload = nil
 	}
-	if failedThere {
-		r.Intent.Failed = true
-	} else {
-		r.Intent = nil
+	if called {
+		if failedThere {
+			r.Intent.Failed = true
+		} else {
+			r.Intent = nil
+		}
 	}
 	r.next = time.Now().Add(backoff(r.fails))
 	if called || hadUpload != (r.Upload != nil) {
@@ -224,8 +243,13 @@ func (q *Queue) answered() {
 		return
 	}
 	q.down = false
-	q.hurry(func(r *row) bool { return r.away })
-	signal(q.wake)
+	// Where some calls are answered and others never, this must not take the
+	// place of the backoff.
+	if now := time.Now(); now.Sub(q.hurried) >= maxBackoff/2 {
+		q.hurried = now
+		q.hurry(func(r *row) bool { return r.away })
+		signal(q.wake)
+	}
 }
 
 // save writes a row once; then it takes the old one's place.
@@ -286,7 +310,7 @@ func (q *Queue) record(ctx context.Context, r *row) bool {
 			return true
 		}
 		if errors.Is(err, store.ErrConflict) {
-			q.log.Error("another process changed a delivery that is under way here", "key", r.key, "error", err)
+			q.log.Warn("a delivery was changed by somebody else while it was under way; theirs counts", "key", r.key, "error", err)
 			return false
 		}
 		q.log.Error("what became of a delivery could not be written; it is tried again", "key", r.key, "error", err)

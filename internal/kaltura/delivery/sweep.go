@@ -35,9 +35,12 @@ func (q *Queue) sweepFiles() {
 	q.mu.Lock()
 	for _, r := range q.table {
 		if r.State == delivered && time.Since(r.Done) >= linkLife {
-			old[q.pieceName(r)] = true
+			names := []string{q.pieceName(r)}
 			if r.Content {
-				old[q.wholeName(r)] = true
+				names = append(names, q.wholeName(r))
+			}
+			for _, name := range names {
+				old[name], old[name+".part"] = true, true
 			}
 		}
 	}
@@ -45,6 +48,7 @@ func (q *Queue) sweepFiles() {
 	for _, r := range q.table {
 		if r.Content && (r.State != delivered || time.Since(r.Done) < linkLife) {
 			delete(old, q.wholeName(r))
+			delete(old, q.wholeName(r)+".part")
 		}
 	}
 	q.mu.Unlock()
