@@ -32,6 +32,8 @@ const (
 	// restartSpread is how long after a restart what was on air is told again,
 	// each entry at a moment of its own.
 	restartSpread = 2 * time.Second
+	// listsEach is how often it is looked for the first whole segment.
+	listsEach = 200 * time.Millisecond
 	// sideTimeout bounds calls that may fail without harm to being on air.
 	sideTimeout = 15 * time.Second
 )
@@ -164,9 +166,13 @@ func (k *keeper) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		v, resync := k.read()
+		v.lists = k.l.opts.Plays == nil || k.l.opts.Plays(k.key.Entry, k.key.Index)
 		k.observe(ctx, &v)
 		next, settled := k.work(ctx, &v, resync)
 		k.show(&v)
+		if b := v.living(); b != nil && b.State == stream.Playable && !v.lists {
+			next = soonest(next, time.Now().Add(listsEach)) // no view comes when the first segment is whole
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -44,7 +44,11 @@ type Options struct {
 	Settled func(entry string, index int) (settled bool, changed <-chan struct{})
 	// Bitrates are measured of the listed renditions. nil: none are.
 	Bitrates func(entry string, index int) []Measured
-	Logger   *slog.Logger // nil: nothing is logged
+	// Plays reports whether the addresses that the backend sends players to have
+	// something to play: they list whole segments, and a broadcast is playable
+	// from its first part on. nil: as soon as the broadcast is.
+	Plays  func(entry string, index int) bool
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Measured is what was measured of a rendition.
@@ -247,7 +251,7 @@ func (l *Lifecycle) retire(k *keeper) bool {
 		return false
 	}
 	delete(l.keepers, k.key)
-	if k.broadcast != "" {
+	if k.closed {
 		l.handled[k.key] = k.broadcast
 	}
 	return true

@@ -45,7 +45,7 @@ const (
 func (k *keeper) keepOnAir(ctx context.Context, v *view, resync bool) time.Time {
 	b := v.living()
 	want := client.StatusBroadcasting
-	if b.State == stream.Playable {
+	if v.plays() {
 		want = client.StatusPlayable
 	}
 	now := time.Now()

@@ -117,21 +117,31 @@ func (k *keeper) compose(v *view, b *stream.BroadcastStatus) (list []client.Stre
 			continue
 		}
 		m := figures[rd.ID]
-		measured = measured && m.VideoBitrate+m.AudioBitrate > 0
 		s := describe(rd, m)
-		for j := range v.sessions {
-			if s.Bitrate == 0 && v.sessions[j].ID == rd.Session {
-				s.Bitrate = v.sessions[j].Bitrate
-			}
+		known := s.Bitrate > 0
+		if !known {
+			s.Bitrate = guess(rd, v.sessions)
+			known = k.l.opts.Bitrates == nil && s.Bitrate > 0 // there will be nothing better
 		}
-		for _, t := range rd.Tracks {
-			if m.VideoBitrate+m.AudioBitrate == 0 && s.Bitrate == 0 {
-				s.Bitrate = t.Bitrate
-			}
-		}
+		measured = measured && known
 		list = append(list, s)
 	}
 	return list, measured
+}
+
+// guess is the bit rate of a rendition that is not measured: what its session
+// brings, or what its encoder announced.
+func guess(rd *stream.RenditionStatus, sessions []stream.SessionStatus) int {
+	for i := range sessions {
+		if sessions[i].ID == rd.Session && sessions[i].Bitrate > 0 {
+			return sessions[i].Bitrate
+		}
+	}
+	sum := 0
+	for _, t := range rd.Tracks {
+		sum += t.Bitrate
+	}
+	return sum
 }
 
 // maxStreams bounds what is told of one entry.
@@ -174,7 +184,7 @@ func threeLetters(tag string) string {
 		return ""
 	}
 	base, sure := t.Base()
-	if sure == language.No {
+	if sure != language.Exact { // a guess, of a tag that names none
 		return ""
 	}
 	return base.ISO3()

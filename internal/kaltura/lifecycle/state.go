@@ -5,21 +5,24 @@ import "fmt"
 // State is where an entry at one server index stands between what is on air
 // here and what the backend was told.
 //
-//	                a publisher is let in
-//	IDLE ───────────────────────────▶ GRANTED ──▶ it left: GONE
-//	  │                                  │
-//	  │         media arrives            │
-//	  └─────────────────┬────────────────┘
-//	                    ▼       plays              its row is another host's
-//	                  ON_AIR ◀──────────▶ PLAYING            ┌───────────┐
-//	                    ▲ │                 │ ▲              │           ▼
-//	     publisher back │ └─▶ WAITING ◀─────┘ │ back      WAITING    TAKEN_OVER ──▶ it ended: GONE
-//	                    └────── │  └──────────┘              ▲           │
-//	                            │                   ON_AIR, PLAYING ◀────┘ publisher back
-//	    the broadcast ended     ▼
-//	    (from all three)     ENDING ──▶ told, given up, or another host's: GONE
-//	                            │
-//	                            └─▶ a new publisher: GRANTED; a new broadcast: ON_AIR, PLAYING
+//	IDLE ───────────┐ a publisher is let in
+//	  │             ▼
+//	  │          GRANTED ─────────────────────▶ GONE   it left without media
+//	  │ media       │ media
+//	  ▼             ▼
+//	┌──────────────── kept registered ────────────────┐
+//	│ ON_AIR ◀──── it plays, or no longer ──▶ PLAYING │
+//	│   ▲                                        ▲    │
+//	│   └──────▶ WAITING for a publisher ◀───────┘    │
+//	└──────┬────────────┬───────────────────────▲─────┘
+//	       │            │ another host has it   │ publisher back
+//	       │            └─────▶ TAKEN_OVER ─────┤
+//	       │ the broadcast ended     └──────────┼─▶ GONE   it ended
+//	       ▼                                    │
+//	    ENDING ─────────────────────────────────┘ a new broadcast
+//	     │   └──▶ GRANTED   a new publisher
+//	     ▼
+//	   GONE   told, given up, or another host's
 //
 // ON_AIR is told as BROADCASTING, PLAYING as PLAYABLE, WAITING as whichever
 // the broadcast still is. Only ENDING tells the end. GONE is final: what comes

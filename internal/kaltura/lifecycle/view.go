@@ -14,6 +14,15 @@ type view struct {
 	// authenticated is when the backend was asked last whether a publisher may,
 	// which it takes for a registration as AUTHENTICATED.
 	authenticated time.Time
+	// lists: the addresses that the backend sends players to have something to
+	// play.
+	lists bool
+}
+
+// plays reports whether the backend's players find something to play.
+func (v *view) plays() bool {
+	b := v.living()
+	return b != nil && b.State == stream.Playable && v.lists
 }
 
 // living is the broadcast that lives, or nil.
@@ -37,7 +46,7 @@ func (v *view) trigger(ended time.Time) Trigger {
 	switch {
 	case b != nil && !v.fed():
 		return SeenWaiting
-	case b != nil && b.State == stream.Playable:
+	case v.plays():
 		return SeenPlayable
 	case b != nil:
 		return SeenBroadcasting
