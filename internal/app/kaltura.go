@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +127,7 @@ func markSegment(shelf segment.ShelfID, row segment.RowID, number uint64, at tim
 
 // attachBridge gives the bridge what is on air.
 func (s *Server) attachBridge(ctx context.Context) error {
-	if err := s.bridge.Attach(ctx, s.registry, s.measured); err != nil {
+	if err := s.bridge.Attach(ctx, s.registry, s.measured, s.plays); err != nil {
 		return fmt.Errorf("attach the bridge to Kaltura: %w", err)
 	}
 	s.collectBridge()
@@ -173,6 +174,25 @@ func (s *Server) measured(entry string, index int) []lifecycle.Measured {
 		out = append(out, m)
 	}
 	return out
+}
+
+// plays reports whether an entry has a whole segment to play. The addresses
+// that the backend sends players to list nothing shorter.
+func (s *Server) plays(entry string, index int) bool {
+	shelf, ok := s.shelves.Shelf(segment.ShelfID{Stream: entry, ServerIndex: index})
+	if !ok {
+		return false
+	}
+	infos, _ := shelf.Renditions()
+	return slices.ContainsFunc(infos, func(info segment.RenditionInfo) bool {
+		return info.Listed && !slices.ContainsFunc(info.Rows, func(x *segment.Index) bool {
+			if x == nil {
+				return false
+			}
+			newest := shelf.Index(x.Row)
+			return newest == nil || len(newest.Closed) == 0
+		})
+	})
 }
 
 // playback says who may watch: everybody, but an entry in preview is for those

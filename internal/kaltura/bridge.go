@@ -161,15 +161,15 @@ func (b *Bridge) loadProfile(ctx context.Context, partner int, entry string) (pr
 	return profile.Load(ctx, b.client, partner, e)
 }
 
-// Attach gives the bridge what is on air, and measured of it; it is called
-// once, before Run.
-func (b *Bridge) Attach(ctx context.Context, live stream.Live, measured func(entry string, index int) []lifecycle.Measured) error {
+// Attach gives the bridge what is on air, what was measured of it, and whether
+// it has a whole segment to play; it is called once, before Run.
+func (b *Bridge) Attach(ctx context.Context, live stream.Live, measured func(entry string, index int) []lifecycle.Measured, plays func(entry string, index int) bool) error {
 	b.live.Store(&live)
 	o := b.opts
 	var err error
 	b.lifecycle, err = lifecycle.New(ctx, lifecycle.Options{
 		Client: b.client, Book: b.book, Store: o.Store, Live: live, Journal: o.Journal, Resolver: b.resolve, Node: b.node,
-		Host: o.Host, Application: o.Application, Settled: b.queue.Settled, Bitrates: measured, Logger: o.Logger,
+		Host: o.Host, Application: o.Application, Settled: b.queue.Settled, Bitrates: measured, Plays: plays, Logger: o.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("open the registrations: %w", err)
