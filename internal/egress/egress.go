@@ -23,6 +23,10 @@ type Broadcast interface {
 	// next change. A rendition stays when its publisher leaves. Its Source ends
 	// when the broadcast does.
 	Renditions() (list []pipeline.Rendition, changed <-chan struct{})
+	// Recording is whether and how it is to be recorded now: a producer may
+	// begin and end a recording in the middle. It begins as the Policy says;
+	// changed is closed at the next change.
+	Recording() (mode RecordingMode, changed <-chan struct{})
 }
 
 // Output is something that is done with every broadcast.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/klive-media/klive/internal/media"
@@ -13,9 +15,41 @@ import (
 )
 
 // cutter implements Cutter.
-type cutter struct{ shelf *shelf }
+type cutter struct {
+	shelf     *shelf
+	broadcast string // id
+}
 
 var _ Cutter = (*cutter)(nil)
+
+// Note implements Cutter.
+func (c *cutter) Note(note []byte) error {
+	if len(note) > MaxNote {
+		return fmt.Errorf("note on shelf: %d bytes are more than %d", len(note), MaxNote)
+	}
+	h := c.shelf
+	h.mu.Lock()
+	if !h.onAir || h.broadcast.ID != c.broadcast {
+		h.mu.Unlock()
+		return fmt.Errorf("note on shelf %s/%d: the broadcast is over", h.id.Stream, h.id.ServerIndex)
+	}
+	h.broadcast.Note = slices.Clone(note)
+	rec := h.record()
+	h.mu.Unlock()
+	for {
+		if err := writeRecord(h.dir, rec); err != nil {
+			return fmt.Errorf("note on shelf: %w", err)
+		}
+		// Somebody else may have written meanwhile what this one replaced.
+		h.mu.Lock()
+		now := h.record()
+		h.mu.Unlock()
+		if reflect.DeepEqual(now, rec) {
+			return nil
+		}
+		rec = now
+	}
+}
 
 // End implements Cutter.
 func (c *cutter) End() { c.shelf.end(false) }

@@ -58,3 +58,19 @@ func TestANoteThatCannotBeReadCostsOnlyTheNote(t *testing.T) {
 		require.Nil(t, i[0].Broadcast.Note)
 	}
 }
+
+func TestANoteCanBeReplacedWhileTheBroadcastLives(t *testing.T) {
+	st := openStore(t, Options{})
+	first, err := st.Begin(shelfOne, Broadcast{ID: "b1", Start: time.Now(), Note: []byte("before")}, nil)
+	require.NoError(t, err)
+	require.Error(t, first.Note(make([]byte, MaxNote+1)))
+	require.NoError(t, first.Note([]byte("after")))
+	require.Equal(t, []byte("after"), openStore(t, Options{Dir: crash(t, st.opts.Dir)}).Interrupted()[0].Broadcast.Note)
+
+	first.End()
+	require.ErrorContains(t, first.Note([]byte("late")), "over")
+	_, err = st.Begin(shelfOne, Broadcast{ID: "b2", Start: time.Now(), Note: []byte("another")}, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, first.Note([]byte("late")), "over", "it is another broadcast's shelf now")
+	require.Equal(t, []byte("another"), openStore(t, Options{Dir: crash(t, st.opts.Dir)}).Interrupted()[0].Broadcast.Note)
+}

@@ -59,6 +59,8 @@ type Cutter interface {
 	// may be called again for the same rendition ID (a publisher that returns)
 	// when the call before has returned, and goes on in the same rows.
 	Run(ctx context.Context, r pipeline.Rendition) error
+	// Note replaces Broadcast.Note.
+	Note(note []byte) error
 	// End ends the broadcast: all rows say Ended. Every Run has returned.
 	End()
 }

@@ -176,7 +176,7 @@ func (s *DiskStore) Begin(id ShelfID, b Broadcast, o Observer) (Cutter, error) {
 		h.mu.Unlock()
 		return nil, fmt.Errorf("begin broadcast on shelf: %w", err)
 	}
-	return &cutter{shelf: h}, nil
+	return &cutter{shelf: h, broadcast: b.ID}, nil
 }
 
 // take finds the shelf or makes it, when the files of its predecessor are gone,

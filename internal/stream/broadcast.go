@@ -40,11 +40,16 @@ type broadcast struct {
 	playableAt time.Time     // when it could be played first in this run of the server
 	renditions []*rendition  // by ingest index
 	changed    chan struct{} // closed when renditions changes; nil: nobody asked
+	// recording is what is to be recorded now; recordChanged is closed when it
+	// changes.
+	recording     egress.RecordingMode
+	recordChanged chan struct{}
 }
 
 func (r *Registry) newBroadcast(id string, shelf segment.ShelfID, start time.Time, in intended) *broadcast {
 	return &broadcast{
 		id: id, shelf: shelf, start: start, reg: r, intended: in, state: Broadcasting,
+		recording: in.Policy.Recording, recordChanged: make(chan struct{}),
 		ready: make(chan struct{}), gone: make(chan struct{}), leave: func(error) {},
 	}
 }

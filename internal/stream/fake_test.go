@@ -90,6 +90,13 @@ func (c *cutter) Run(ctx context.Context, r pipeline.Rendition) error {
 	}
 }
 
+func (c *cutter) Note(note []byte) error {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	c.store.begun[len(c.store.begun)-1].Note = note
+	return nil
+}
+
 func (c *cutter) End() {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()

@@ -3,10 +3,12 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/pipeline"
 	"github.com/klive-media/klive/internal/run"
+	"github.com/klive-media/klive/internal/segment"
 )
 
 // This file is how outputs get their broadcasts: each runs in a goroutine of
@@ -34,6 +36,47 @@ func (b *broadcast) Renditions() (list []pipeline.Rendition, changed <-chan stru
 		list = append(list, renditionOf(rd))
 	}
 	return list, b.changed
+}
+
+// Recording implements egress.Broadcast.
+func (b *broadcast) Recording() (mode egress.RecordingMode, changed <-chan struct{}) {
+	b.reg.mu.Lock()
+	defer b.reg.mu.Unlock()
+	return b.recording, b.recordChanged
+}
+
+// policy is what holds now; Registry.mu is held.
+func (b *broadcast) policy() egress.Policy {
+	p := b.intended.Policy
+	p.Recording = b.recording
+	return p
+}
+
+// SetRecording says whether and how a stream's broadcast at a server index is
+// recorded from now on, also after a restart of the server. It does nothing
+// when there is none, or when it is so already.
+func (r *Registry) SetRecording(stream string, index int, mode egress.RecordingMode) error {
+	r.mu.Lock()
+	b := r.broadcasts[segment.ShelfID{Stream: stream, ServerIndex: index}]
+	if b == nil || b.leaving || b.recording == mode {
+		r.mu.Unlock()
+		return nil
+	}
+	b.recording = mode
+	close(b.recordChanged)
+	b.recordChanged = make(chan struct{})
+	kept := b.intended
+	kept.Policy = b.policy()
+	r.touch(stream)
+	r.mu.Unlock()
+	<-b.ready
+	if b.err != nil { // it never began
+		return nil
+	}
+	if err := b.cutter.Note(kept.note()); err != nil {
+		return fmt.Errorf("keep the wish to record %s: %w", stream, err)
+	}
+	return nil
 }
 
 // renditionsChanged wakes who waits for Renditions; Registry.mu is held.

@@ -401,3 +401,27 @@ func FuzzNote(f *testing.F) {
 		require.Equal(t, i, intendedBy(i.note()))
 	})
 }
+
+func TestARecordingBeginsAndEndsInTheMiddle(t *testing.T) {
+	onStationWith(t, func(o *Options) { o.Authority = flavors(egress.Policy{Recording: egress.RecordPerSession}, nil) }, nil, func(st *station, _ *reader) {
+		require.NoError(t, st.reg.SetRecording("lobby", 0, egress.RecordAppended), "nothing is on air")
+		st.publish(1, 0)
+		b := st.reg.broadcasts[segment.ShelfID{Stream: "lobby"}]
+		mode, changed := b.Recording()
+		require.Equal(t, egress.RecordPerSession, mode)
+
+		require.NoError(t, st.reg.SetRecording("lobby", 0, egress.RecordPerSession))
+		select {
+		case <-changed:
+			t.Fatal("it was so already")
+		default:
+		}
+		require.NoError(t, st.reg.SetRecording("lobby", 0, egress.RecordOff))
+		<-changed
+		mode, _ = b.Recording()
+		require.Equal(t, egress.RecordOff, mode)
+		require.Equal(t, egress.RecordOff, st.status().Broadcasts[0].Policy.Recording)
+		require.Equal(t, egress.RecordPerSession, b.Info().Policy.Recording, "what it began with")
+		require.Equal(t, egress.RecordOff, intendedBy(st.shelves.begun[0].Note).Policy.Recording, "a restart goes on so")
+	})
+}

@@ -77,7 +77,7 @@ const maxServerIndex = 1
 func (b *broadcast) status() BroadcastStatus {
 	st := BroadcastStatus{
 		ID: b.id, ServerIndex: b.shelf.ServerIndex, State: b.state,
-		Start: b.start, End: b.end, ReconnectDeadline: b.deadline, Playable: b.playableAt, Policy: b.intended.Policy,
+		Start: b.start, End: b.end, ReconnectDeadline: b.deadline, Playable: b.playableAt, Policy: b.policy(),
 	}
 	for _, rd := range b.renditions {
 		stats := rd.stats()
