@@ -58,7 +58,7 @@ func (k Kaltura) SharedDisk() bool {
 
 // Recording is the section recording.
 type Recording struct {
-	SegmentDuration time.Duration `key:"segment_duration" min:"10s" max:"2h" doc:"Length of one recorded piece, about: it is closed at the first key frame after this time. A Kaltura backend gets a piece once it is closed."`
+	SegmentDuration time.Duration `key:"segment_duration" min:"10s" max:"2h" doc:"Length of one recorded piece, about: it is closed where the first segment ends after this time. A Kaltura backend gets a piece once it is closed."`
 	Directory       string        `key:"directory" doc:"Folder of the recorded pieces; empty is the folder recordings below data_dir."`
 	Retention       time.Duration `key:"retention" min:"0s" max:"87600h" doc:"How long a finished recording is kept; 0s keeps it until it is deleted. A piece the backend has not got yet, or perhaps not, is never deleted."`
 }

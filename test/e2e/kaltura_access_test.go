@@ -46,13 +46,9 @@ func kalturaRefusals(t *testing.T) {
 	require.Contains(t, refusal(t, other("&t="+token, "&t=wrong")), "token")
 	harness.StartEncoder(t, s, good, small) // the wrong token did not lock it out
 	s.AwaitPlayable(t, entry)
+	// Of one address and within ten seconds the first four kinds are events of their own; the rest is counted.
 	require.Contains(t, refusal(t, strings.ReplaceAll(good, entry, "0_nobody01")), "0_nobody01")
-	require.Contains(t, refusal(t, other("p=102&", "p=103&")), "partner")
-	require.Contains(t, refusal(t, other("e="+entry+"&", "")), "e=")
-	require.Contains(t, refusal(t, other("/"+entry+"_1", "/0_second01_1")), "0_second01")
-	require.Contains(t, refusal(t, other("/"+entry+"_1", "/"+entry+"_9")), "9")
-	require.Regexp(t, `as many|quota|more live`, refusal(t, b.PublishURL(t, "0_second01", 0, 1)))
-
+	require.Regexp(t, `as many live streams`, refusal(t, b.PublishURL(t, "0_second01", 0, 1)))
 	// Another entry each: who was refused a moment ago is answered from memory.
 	end := b.Inject(t, `{"kind":"html"}`)
 	require.Contains(t, refusal(t, b.PublishURL(t, "0_second02", 0, 1)), "backend")
@@ -60,6 +56,10 @@ func kalturaRefusals(t *testing.T) {
 	end = b.Inject(t, `{"kind":"down"}`)
 	require.Contains(t, refusal(t, b.PublishURL(t, "0_second03", 0, 1)), "backend")
 	end()
+	require.Contains(t, refusal(t, other("p=102&", "p=103&")), "partner")
+	require.Contains(t, refusal(t, other("e="+entry+"&", "")), "e=")
+	require.Contains(t, refusal(t, other("/"+entry+"_1", "/0_second01_1")), "does not fit")
+	require.Contains(t, refusal(t, other("/"+entry+"_1", "/"+entry+"_9")), "no ingest 9")
 
 	refused := eventsOf(t, s, klivev1.EventType_EVENT_TYPE_PUBLISH_REFUSED)
 	reasons := make(map[string]bool)
@@ -165,7 +165,7 @@ func byBackendSession(t *testing.T, b *harness.Backend, s *harness.Server) {
 	status, body, err := s.Ask(t.Context(), "/v1/kalturaBridge:resync", "{}", b.Session)
 	require.NoError(t, err)
 	require.Equal(t, 200, status, body)
-	status, body, err = s.Ask(t.Context(), "/v1/streams", `{"display_name":"mine"}`, b.Session)
+	status, body, err = s.Ask(t.Context(), "/v1/streams?stream_id=mine", `{"display_name":"mine"}`, b.Session)
 	require.NoError(t, err)
 	require.Equal(t, 400, status, body)
 	require.Contains(t, body, "MANAGED_BY_KALTURA")
@@ -216,7 +216,7 @@ func kalturaPreview(t *testing.T) {
 	s := b.Serve(t, "live1.example.com", "", "")
 	awaitNode(t, s)
 	harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 1), small)
-	s.AwaitPlayable(t, entry)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
 	require.True(t, registered(t, s, entry, 0).GetPreview())
 	for _, path := range []string{"/live/" + entry + "/index.m3u8", "/kLive/smil:" + entry + "_all.smil/playlist.m3u8"} {
 		for token, want := range map[string]int{"": 403, "nonsense": 403, b.Session: 200, harness.ControlToken: 200, harness.ControlToken + "-viewer": 200} {
