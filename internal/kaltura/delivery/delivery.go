@@ -115,7 +115,7 @@ type Queue struct {
 	kick chan struct{} // the recordings should be looked at
 
 	mu       sync.Mutex // guards the fields below
-	table    map[string]*row
+	table    map[pieceID]*row
 	lanes    map[laneID]*lane
 	known    map[string]*known // recordings, as seen last
 	broken   map[string]bool   // keys whose rows cannot be read: not to be sent
@@ -140,7 +140,7 @@ type counts struct{ delivered, doubted, refused uint64 }
 // known is what the queue knows of a recording beside its rows.
 type known struct {
 	ours    bool      // its pieces are delivered
-	carrier string    // the row that stands for the whole, once that is complete
+	carrier pieceID   // the row that stands for the whole, once that is complete
 	gone    time.Time // since when the recorder does not list it; zero: it does
 }
 
@@ -169,7 +169,7 @@ func New(ctx context.Context, o Options) (*Queue, error) {
 	q := &Queue{
 		opts: o, rows: o.rows, log: o.Logger.With("component", "delivery"), run: nuid.Next(),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
-		table: map[string]*row{}, lanes: map[laneID]*lane{}, known: map[string]*known{}, broken: map[string]bool{},
+		table: map[pieceID]*row{}, lanes: map[laneID]*lane{}, known: map[string]*known{}, broken: map[string]bool{},
 		changed: make(chan struct{}), free: maxLanes, profiles: map[string]profile.Profile{}, lengths: map[string]length{},
 	}
 	if q.rows == nil {

@@ -71,7 +71,7 @@ func (q *Queue) reliable(r *row, in *intent) (certain, counts bool) {
 	if l := q.lanes[r.lane()]; l != nil {
 		quiet = time.Since(l.touched) > cacheLife
 	}
-	before := q.table[keyOf(r.Recording, r.Rendition, r.Number-1)]
+	before := q.table[pieceID{r.Recording, r.Rendition, r.Number - 1}]
 	if before == nil || before.State != delivered || before.Intent == nil || before.Intent.After == 0 || before.Intent.Recorded != in.Recorded {
 		return quiet, in.Before == 0
 	}

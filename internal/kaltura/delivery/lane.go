@@ -20,9 +20,9 @@ type laneID struct {
 // lane is the rows of a laneID that are not behind us. Guarded by Queue.mu.
 type lane struct {
 	id   laneID
-	open []string // keys in order of sending: queued, sending and refused ones
-	// working is the key of the row that is being worked on; "": none is.
-	working string
+	open []pieceID // in order of sending: queued, sending and refused ones
+	// working is what is being worked on; zero: nothing is.
+	working pieceID
 	// served is when its head was last taken up, so that lanes take turns.
 	served time.Time
 	// doubts is how many pieces in a row are in doubt. A backend that loses one
@@ -39,11 +39,11 @@ func (r *row) lane() laneID { return laneID{r.Stream, r.ServerIndex, r.Rendition
 // place puts a row in the place of an older one; q.mu is held. What is older
 // than the row there is left out.
 func (q *Queue) place(r *row) {
-	old := q.table[r.key]
+	old := q.table[r.id()]
 	if old != nil && old.revision > r.revision {
 		return
 	}
-	q.table[r.key] = r
+	q.table[r.id()] = r
 	l := q.lanes[r.lane()]
 	if l == nil {
 		l = &lane{id: r.lane()}
@@ -55,10 +55,10 @@ func (q *Queue) place(r *row) {
 	if r.Intent != nil && r.Intent.Failed && r.Intent.Asked.After(l.touched) {
 		l.touched = r.Intent.Asked
 	}
-	at, found := slices.BinarySearchFunc(l.open, r, func(key string, r *row) int { return compareRows(q.table[key], r) })
+	at, found := slices.BinarySearchFunc(l.open, r, func(id pieceID, r *row) int { return compareRows(q.table[id], r) })
 	switch open := !r.State.passed(); {
 	case open && !found:
-		l.open = slices.Insert(l.open, at, r.key)
+		l.open = slices.Insert(l.open, at, r.id())
 	case !open && found:
 		l.open = slices.Delete(l.open, at, at+1)
 	}
@@ -66,9 +66,9 @@ func (q *Queue) place(r *row) {
 
 // drop removes a row for good; q.mu is held.
 func (q *Queue) drop(r *row) {
-	delete(q.table, r.key)
+	delete(q.table, r.id())
 	if l := q.lanes[r.lane()]; l != nil {
-		l.open = slices.DeleteFunc(l.open, func(key string) bool { return key == r.key })
+		l.open = slices.DeleteFunc(l.open, func(id pieceID) bool { return id == r.id() })
 	}
 	q.notify()
 }
@@ -77,8 +77,8 @@ func (q *Queue) drop(r *row) {
 // row holds back what is behind it in its recording, not later recordings.
 func (q *Queue) head(l *lane) *row {
 	held := ""
-	for _, key := range l.open {
-		r := q.table[key]
+	for _, id := range l.open {
+		r := q.table[id]
 		switch {
 		case r.Recording == held:
 		case r.State == refused:
@@ -95,7 +95,7 @@ func (q *Queue) head(l *lane) *row {
 // complete; q.mu is held.
 func (q *Queue) carries(r *row) bool {
 	k := q.known[r.Recording]
-	return k != nil && k.carrier == r.key
+	return k != nil && k.carrier == r.id()
 }
 
 // dispatch starts the heads of lanes when their time has come.
@@ -121,7 +121,7 @@ func (q *Queue) start(g *run.Group) time.Duration {
 	var ready []*lane
 	q.mu.Lock()
 	for id, l := range q.lanes {
-		if l.working != "" {
+		if l.working != (pieceID{}) {
 			continue
 		}
 		r := q.head(l)
@@ -146,7 +146,7 @@ func (q *Queue) start(g *run.Group) time.Duration {
 	heads := make([]*row, len(ready))
 	for i, l := range ready {
 		heads[i] = q.head(l)
-		l.working, l.served = heads[i].key, now
+		l.working, l.served = heads[i].id(), now
 		q.free--
 	}
 	q.mu.Unlock()
@@ -171,9 +171,9 @@ func (q *Queue) start(g *run.Group) time.Duration {
 // release gives a lane back.
 func (q *Queue) release(l *lane, was *row) {
 	q.mu.Lock()
-	l.working = ""
+	l.working = pieceID{}
 	q.free++
-	if q.table[was.key] == was { // nothing came of it: not again at once
+	if q.table[was.id()] == was { // nothing came of it: not again at once
 		r := was.copy()
 		r.next = time.Now().Add(firstBackoff)
 		q.place(r)

@@ -46,7 +46,7 @@ func (q *Queue) list(which func(*row) bool, order func(a, b *row) int) []stream.
 // worked reports whether a row is being worked on; q.mu is held.
 func (q *Queue) worked(r *row) bool {
 	l := q.lanes[r.lane()]
-	return l != nil && l.working == r.key
+	return l != nil && l.working == r.id()
 }
 
 // Changed implements stream.Deliveries.
@@ -121,7 +121,7 @@ func (q *Queue) retry(ctx context.Context, old *row, contentOff bool) (bool, err
 	if r.State == queued && !contentOff {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.table[r.key] != old {
+		if q.table[r.id()] != old {
 			return false, nil
 		}
 		q.place(r)
@@ -163,7 +163,7 @@ func (q *Queue) Settled(entry string, index int) (bool, <-chan struct{}) {
 			return false, changed
 		}
 		for _, p := range rec.Pieces {
-			if q.table[keyOf(rec.ID, p.Rendition, p.Number)] == nil {
+			if q.table[pieceID{rec.ID, p.Rendition, p.Number}] == nil {
 				return false, changed
 			}
 		}
@@ -180,8 +180,8 @@ func (q *Queue) Settled(entry string, index int) (bool, <-chan struct{}) {
 // is held.
 func (q *Queue) waits(l *lane) bool {
 	held := ""
-	for _, key := range l.open {
-		r := q.table[key]
+	for _, id := range l.open {
+		r := q.table[id]
 		switch {
 		case r.Recording == held:
 		case r.State == refused:
@@ -198,7 +198,7 @@ func (q *Queue) waits(l *lane) bool {
 // for a person; q.mu is held.
 func (q *Queue) carrierRefused(r *row) bool {
 	k := q.known[r.Recording]
-	return k != nil && k.carrier != "" && q.table[k.carrier] != nil && q.table[k.carrier].State == refused
+	return k != nil && k.carrier != (pieceID{}) && q.table[k.carrier] != nil && q.table[k.carrier].State == refused
 }
 
 // Holds reports whether a piece must not be deleted: it is not with the
@@ -207,7 +207,7 @@ func (q *Queue) carrierRefused(r *row) bool {
 func (q *Queue) Holds(recording, rendition string, number int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := q.table[keyOf(recording, rendition, number)]
+	r := q.table[pieceID{recording, rendition, number}]
 	if r == nil {
 		k := q.known[recording]
 		return k == nil || k.ours // not looked at yet, or not queued yet

@@ -23,11 +23,30 @@ func ours(rec *stream.Recording) bool {
 	return rec.Mode != egress.RecordOff && entryID.MatchString(rec.Stream)
 }
 
+// lookShare is how many times as long as a look at the recordings took the next
+// one is put off.
+const lookShare = 9
+
+// sleep waits, and reports whether ctx lives on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // watch keeps the rows in step with the recordings.
 func (q *Queue) watch(ctx context.Context) error {
 	for fails := 0; ; {
 		changed := q.opts.Recordings.Changed()
-		pause := sweepEach
+		pause, began := sweepEach, time.Now()
 		if err := q.reconcile(ctx); err != nil && ctx.Err() == nil {
 			q.log.Error("pieces could not be queued; they stay on the disk and are tried again", "error", err)
 			fails++
@@ -36,16 +55,22 @@ func (q *Queue) watch(ctx context.Context) error {
 			fails = 0
 		}
 		signal(q.wake)
+		// With many recordings a look takes a while; it should not take more than
+		// a tenth of the time.
+		if !sleep(ctx, lookShare*time.Since(began)) {
+			return nil
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
 		case <-changed:
 		case <-q.kick:
 		case <-timer.C:
 		}
 		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
 	}
 }
 
@@ -61,7 +86,7 @@ func (q *Queue) reconcile(ctx context.Context) error {
 		rec := &all[i]
 		listed[rec.ID] = true
 		if !ours(rec) {
-			q.know(rec, "")
+			q.know(rec, pieceID{})
 			continue
 		}
 		rows, err := q.reconcileOne(ctx, rec)
@@ -69,7 +94,7 @@ func (q *Queue) reconcile(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 		}
 		content := slices.ContainsFunc(rows, func(r *row) bool { return r.Content })
-		carrier := ""
+		var carrier pieceID
 		if content {
 			carrier = carrierOf(rec, rows, q.sourceOf(rec.Stream, rec.ServerIndex))
 		}
@@ -96,61 +121,76 @@ func (q *Queue) reconcile(ctx context.Context) error {
 }
 
 // know notes what a look at the recordings found.
-func (q *Queue) know(rec *stream.Recording, carrier string) {
+func (q *Queue) know(rec *stream.Recording, carrier pieceID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.known[rec.ID] = &known{ours: ours(rec), carrier: carrier}
 }
 
-// reconcileOne returns the rows of a recording, with those it made.
+// reconcileOne returns the rows of a recording, with those it made, by
+// rendition and number.
 func (q *Queue) reconcileOne(ctx context.Context, rec *stream.Recording) ([]*row, error) {
-	pieces := slices.Clone(rec.Pieces)
-	slices.SortFunc(pieces, func(a, b stream.Piece) int {
+	slices.SortFunc(rec.Pieces, func(a, b stream.Piece) int {
 		return cmp.Or(cmp.Compare(a.Rendition, b.Rendition), cmp.Compare(a.Number, b.Number))
 	})
-	var rows []*row
+	rows := make([]*row, 0, len(rec.Pieces))
 	var failed error
-	grows := "" // the rendition whose next piece is not there yet: what is behind it must wait
-	for _, p := range pieces {
-		key := keyOf(rec.ID, p.Rendition, p.Number)
-		if p.Rendition == grows {
-			continue
+	for i := 0; i < len(rec.Pieces); {
+		i += q.withRows(rec, rec.Pieces[i:], &rows)
+		if i == len(rec.Pieces) {
+			break
 		}
-		if !p.Finished {
-			grows = p.Rendition
-			continue
-		}
-		r, err := q.rowOf(ctx, rec, p, key)
-		if err != nil {
+		p := rec.Pieces[i]
+		if p.Finished {
+			r, err := q.rowOf(ctx, rec, p)
+			if err == nil {
+				rows = append(rows, r)
+				i++
+				continue
+			}
 			failed = errors.Join(failed, err)
-			grows = p.Rendition
-			continue
 		}
-		rows = append(rows, r)
+		// What is behind a piece without a row must wait for it.
+		for i < len(rec.Pieces) && rec.Pieces[i].Rendition == p.Rendition {
+			i++
+		}
 	}
 	return rows, failed
 }
 
-// rowOf is the row of a finished piece, made when there is none.
-func (q *Queue) rowOf(ctx context.Context, rec *stream.Recording, p stream.Piece, key string) (*row, error) {
+// withRows adds the rows of the first pieces, up to one that has none, and
+// returns how many there are.
+func (q *Queue) withRows(rec *stream.Recording, pieces []stream.Piece, rows *[]*row) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if r := q.table[key]; r != nil {
+	for i, p := range pieces {
+		r := q.table[pieceID{rec.ID, p.Rendition, p.Number}]
+		if r == nil {
+			return i
+		}
 		if r.State == queued && (r.Last != p.Last || r.File != p.File) {
 			// Known better now; written with the intent.
 			r = r.copy()
 			r.Last, r.File = p.Last, p.File
 			q.place(r)
 		}
-		return r, nil
+		*rows = append(*rows, r)
 	}
-	unreadable := q.broken[key]
-	q.mu.Unlock()
-	r, err := q.create(ctx, newRow(rec, p, time.Now()), unreadable)
+	return len(pieces)
+}
+
+// rowOf makes the row of a finished piece.
+func (q *Queue) rowOf(ctx context.Context, rec *stream.Recording, p stream.Piece) (*row, error) {
+	r := newRow(rec, p, time.Now())
 	q.mu.Lock()
+	broken := q.broken[r.key]
+	q.mu.Unlock()
+	r, err := q.create(ctx, r, broken)
 	if err != nil {
 		return nil, err
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.place(r)
 	q.notify()
 	return r, nil

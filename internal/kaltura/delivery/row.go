@@ -116,6 +116,14 @@ func (s *state) UnmarshalText(text []byte) error {
 // passed reports whether the pieces behind may go on.
 func (s state) passed() bool { return s == delivered || s == inDoubt }
 
+// pieceID names a piece.
+type pieceID struct {
+	recording, rendition string
+	number               int
+}
+
+func (r *row) id() pieceID { return pieceID{r.Recording, r.Rendition, r.Number} }
+
 // keyOf is a row's key in the store. Bytes of the rendition's id that a key
 // cannot hold, such as the ~ of a simulcast layer, are written as -hh.
 func keyOf(recording, rendition string, number int) string {

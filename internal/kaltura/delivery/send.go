@@ -290,7 +290,7 @@ func (q *Queue) adopt(rec store.Record) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	old := q.table[r.key]
+	old := q.table[r.id()]
 	if old == nil || old.revision >= r.revision {
 		return
 	}
@@ -314,11 +314,7 @@ func (q *Queue) record(ctx context.Context, r *row) bool {
 			return false
 		}
 		q.log.Error("what became of a delivery could not be written; it is tried again", "key", r.key, "error", err)
-		timer := time.NewTimer(backoff(n))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, backoff(n)) {
 			return q.save(ctx, r) == nil
 		}
 	}

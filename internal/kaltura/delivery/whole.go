@@ -21,19 +21,19 @@ import (
 // wait; when the recording is complete one of them, the carrier, stands for
 // all: what becomes of it becomes of the others.
 
-// carrierOf is the key of the row that stands for a whole recording: the last
-// of the source. "": it is not complete yet, or not needed (a backup's).
-func carrierOf(rec *stream.Recording, rows []*row, source string) string {
+// carrierOf is the row that stands for a whole recording: the last of the
+// source. Zero: it is not complete yet, or not needed (a backup's).
+func carrierOf(rec *stream.Recording, rows []*row, source string) pieceID {
 	if rec.ServerIndex != 0 || !rec.Finished() || len(rows) == 0 || len(rows) < len(rec.Pieces) {
-		return ""
+		return pieceID{}
 	}
 	if !slices.ContainsFunc(rows, func(r *row) bool { return r.Rendition == source }) {
 		source = rows[0].Rendition // the encoder never sent what the profile calls the source
 	}
-	carrier := ""
+	var carrier pieceID
 	for _, r := range rows { // by number
 		if r.Rendition == source {
-			carrier = r.key
+			carrier = r.id()
 		}
 	}
 	return carrier
@@ -41,14 +41,14 @@ func carrierOf(rec *stream.Recording, rows []*row, source string) string {
 
 // sortOut brings the rows of a recording that is handed over as a whole into
 // line with the carrier.
-func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row, carrier string) error {
+func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row, carrier pieceID) error {
 	var to state
 	note := ""
 	if rec.ServerIndex != 0 {
 		to, note = delivered, "not needed: the backend takes the whole recording, of the primary"
 	}
 	for _, r := range rows {
-		if r.key == carrier && r.State.passed() {
+		if r.id() == carrier && r.State.passed() {
 			to, note = r.State, "part of the whole recording, which was handed over at once"
 		}
 	}
@@ -56,7 +56,7 @@ func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row,
 	for _, old := range rows {
 		r := old.copy()
 		switch {
-		case old.key == carrier || old.State == sending || old.State == delivered:
+		case old.id() == carrier || old.State == sending || old.State == delivered:
 			continue
 		case to != 0 && (old.State != inDoubt || old.Content && to == delivered):
 			r.Content, r.Upload = true, nil
