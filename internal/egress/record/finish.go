@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -43,7 +45,7 @@ type pieceNote struct {
 }
 
 // finishing finishes pieces, one after the other, until no more come.
-func (s *session) finishing(ctx context.Context) error {
+func (s *session) finishing(ctx context.Context) {
 	defer close(s.idle)
 	for failures := 0; ; {
 		s.mu.Lock()
@@ -55,12 +57,12 @@ func (s *session) finishing(ctx context.Context) error {
 		s.mu.Unlock()
 		if !some {
 			if last {
-				return nil
+				return
 			}
 			select {
 			case <-s.wake:
 			case <-ctx.Done():
-				return nil
+				return
 			}
 			continue
 		}
@@ -73,11 +75,11 @@ func (s *session) finishing(ctx context.Context) error {
 			continue
 		}
 		if ctx.Err() != nil {
-			return nil // what it is made of stays
+			return // what it is made of stays
 		}
 		s.failed(j.d.id, err)
 		if failures++; last && failures >= attempts {
-			return nil
+			return
 		}
 		select {
 		case <-time.After(tryAgain):
@@ -116,6 +118,12 @@ func (s *session) sync() {
 		to := w.written.Load()
 		switch err := w.f.Sync(); {
 		case err == nil:
+			if w.done.Load() == 0 { // its name, too
+				if err := syncDir(filepath.Dir(w.path)); err != nil {
+					s.failed(w.head.Rendition, err)
+					continue
+				}
+			}
 			w.done.Store(to)
 		case !errors.Is(err, os.ErrClosed): // finished meanwhile
 			s.failed(w.head.Rendition, fmt.Errorf("sync work file: %w", err))
@@ -144,7 +152,7 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 	if err := syncFile(from); err != nil {
 		return fmt.Errorf("finish piece: %w", err)
 	}
-	m, note, damage, err := assemble(from, c)
+	m, note, damage, err := assembleFile(from, c)
 	if errors.Is(err, mp4.ErrMalformed) {
 		return r.giveUp(c, j, err)
 	}
@@ -158,8 +166,13 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 		if err := syncFile(j.after.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("finish piece: %w", err)
 		}
+		if err := syncDir(c.dir); err != nil {
+			return fmt.Errorf("finish piece: %w", err)
+		}
 	}
-	r.at("piece to be written")
+	if err := r.at("piece to be written"); err != nil {
+		return fmt.Errorf("finish piece: %w", err)
+	}
 	size, err := writePiece(ctx, m, c.path(j.d.id, j.number, extNew), c.path(j.d.id, j.number, extPiece))
 	if err != nil {
 		return fmt.Errorf("finish piece: %w", err)
@@ -167,15 +180,16 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 	if err := syncDir(c.dir); err != nil {
 		return fmt.Errorf("finish piece: %w", err)
 	}
-	r.at("piece named")
+	if err := r.at("piece named"); err != nil {
+		return fmt.Errorf("finish piece: %w", err)
+	}
 	r.counters.bytes.Add(size)
 	r.counters.pieces.Add(1)
 	r.told(c, j, note, size)
 	if err := os.Remove(from); err != nil {
 		r.log.Warn("a work file that is not needed any more could not be deleted", "recording", c.id, "error", err)
 	}
-	r.at("work file deleted")
-	return nil
+	return r.at("work file deleted")
 }
 
 // told makes a finished piece known.
@@ -188,7 +202,6 @@ func (r *Recorder) told(c *recording, j job, note *pieceNote, size int64) {
 			last = !c.closing.IsZero() && i == len(j.d.pieces)-1
 		}
 	}
-	c.troubled = false
 	r.touch()
 	r.mu.Unlock()
 	r.event(c, stream.PieceFinished, "a piece of the recording is finished",
@@ -247,9 +260,8 @@ func writePiece(ctx context.Context, m *mp4.Movie, first, last string) (size int
 // who makes the marks.
 const markType = "application/octet-stream"
 
-// assemble reads a work file into a movie. damage is what could not be used of
-// it; err is mp4.ErrMalformed when nothing can.
-func assemble(path string, c *recording) (m *mp4.Movie, note *pieceNote, damage, err error) {
+// assembleFile reads a work file into a movie.
+func assembleFile(path string, c *recording) (m *mp4.Movie, note *pieceNote, damage, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, nil, err //nolint:wrapcheck // wrapped by the caller
@@ -259,12 +271,18 @@ func assemble(path string, c *recording) (m *mp4.Movie, note *pieceNote, damage,
 	if err != nil {
 		return nil, nil, nil, err //nolint:wrapcheck // wrapped by the caller
 	}
-	w, err := scan(f, info.Size())
+	return assemble(f, info.Size(), &mp4.Source{Path: path}, c)
+}
+
+// assemble reads what is in a work file into a movie. damage is what could not
+// be used of it; err is mp4.ErrMalformed when nothing can.
+func assemble(f io.ReaderAt, size int64, src *mp4.Source, c *recording) (m *mp4.Movie, note *pieceNote, damage, err error) {
+	w, err := scan(f, size)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if w.good < info.Size() {
-		damage = fmt.Errorf("%w: behind %d of %d bytes", mp4.ErrMalformed, w.good, info.Size())
+	if w.good < size {
+		damage = fmt.Errorf("%w: behind %d of %d bytes", mp4.ErrMalformed, w.good, size)
 	}
 	if _, err := w.verify(f); err != nil {
 		return nil, nil, nil, err
@@ -273,7 +291,6 @@ func assemble(path string, c *recording) (m *mp4.Movie, note *pieceNote, damage,
 	if m.Tracks, err = mp4.Tracks(w.init); err != nil {
 		return nil, nil, nil, err
 	}
-	src := &mp4.Source{Path: path}
 	for i := range w.segments {
 		s := &w.segments[i]
 		if s.bad {
@@ -296,7 +313,7 @@ func assemble(path string, c *recording) (m *mp4.Movie, note *pieceNote, damage,
 	return m, note, damage, nil
 }
 
-func appendRuns(m *mp4.Movie, src *mp4.Source, f *os.File, s *workSegment) error {
+func appendRuns(m *mp4.Movie, src *mp4.Source, f io.ReaderAt, s *workSegment) error {
 	return mp4.Runs(f, s.at, s.at+s.size, func(run *mp4.Run) error {
 		i := slices.IndexFunc(m.Tracks, func(t *mp4.Track) bool { return t.ID == run.Track })
 		if i < 0 {

@@ -72,11 +72,12 @@ type follower struct {
 	*session
 	d     *rendition // guarded by Recorder.mu
 	want  uint64     // the segment to copy next, or a later one
+	until uint64     // the segment not to copy any more; 0: there is none
 	work  *work      // of the piece that grows; nil: none does
 	marks int        // samples of the data track in the pieces before
 	ends  [len(kinds)]time.Duration
 	began bool // ends count
-	told  gap  // the newest gap that was told
+	hole  gap  // what is missing before the segment that is taken
 
 	inits map[initKey][]*mp4.Track
 }
@@ -97,7 +98,7 @@ func (f *follower) look(shelf segment.Shelf, all bool) {
 	}
 	for {
 		n, segments, ok := f.pick(&x, all)
-		if !ok {
+		if !ok || f.until > 0 && n >= f.until {
 			return
 		}
 		if err := f.take(shelf, n, &segments); err != nil {
@@ -190,7 +191,7 @@ func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
 		if fresh && !startable(s) {
 			return nil // it cannot be decoded from here; what is missing is told at the next key frame
 		}
-		f.missing(s)
+		f.hole = f.missing(s)
 		if fresh {
 			if err := f.begin(shelf, s); lost(err) {
 				f.failed(f.d.id, err)
@@ -219,6 +220,10 @@ func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
 		return err
 	}
 	f.grown()
+	if f.hole.Duration > 0 {
+		f.gap(f.hole)
+		f.hole = gap{}
+	}
 	return nil
 }
 
@@ -296,9 +301,8 @@ func (f *follower) init(shelf segment.Shelf, kind media.Kind, s *segment.Segment
 	return t, nil
 }
 
-// missing tells what is missing before the segment, if anything is.
-func (f *follower) missing(s *set) {
-	var worst gap
+// missing is what is missing before the segment, if anything is.
+func (f *follower) missing(s *set) (worst gap) {
 	for i := range kinds {
 		x := s.content(i)
 		if x == nil || !f.began || f.ends[i] == 0 {
@@ -308,10 +312,7 @@ func (f *follower) missing(s *set) {
 			worst = gap{Rendition: f.d.id, At: f.ends[i], Duration: d}
 		}
 	}
-	if worst.Duration > 0 && worst != f.told {
-		f.told = worst
-		f.gap(worst)
-	}
+	return worst
 }
 
 // begin makes the work file of the next piece. The piece before is finished
@@ -453,6 +454,5 @@ func (f *follower) grown() {
 		p.offset, p.duration = f.work.start, f.work.end-f.work.start
 		p.start = f.work.first.wall.Add(f.work.start - f.work.first.start)
 	}
-	f.c.troubled = false
 	f.rec.mu.Unlock()
 }

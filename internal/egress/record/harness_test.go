@@ -111,7 +111,7 @@ func newSource(tracks ...*media.Track) *source {
 	return s
 }
 
-func (s *source) Tracks() []*media.Track                                    { return s.tracks }
+func (s *source) Tracks() []*media.Track                                   { return s.tracks }
 func (s *source) Subscribe(f pipeline.From) *pipeline.Cursor[media.Packet] { return s.log.Subscribe(f) }
 
 func (s *source) append(packets ...*media.Packet) {
@@ -149,6 +149,25 @@ type broadcast struct {
 	info egress.Info
 	mu   sync.Mutex
 	list []pipeline.Rendition
+
+	mode    egress.RecordingMode
+	changed chan struct{}
+}
+
+// Recording implements egress.Broadcast.
+func (b *broadcast) Recording() (egress.RecordingMode, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mode, b.changed
+}
+
+// set changes whether it is recorded.
+func (b *broadcast) set(mode egress.RecordingMode) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mode = mode
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 func (b *broadcast) Info() egress.Info { return b.info }
@@ -204,7 +223,7 @@ func (s *studio) onAirAt(id string, continued bool, at time.Time) {
 	c, err := s.st.Begin(shelfOne, segment.Broadcast{ID: id, Start: at}, nil)
 	require.NoError(s.t, err)
 	s.cut = c
-	s.b = &broadcast{info: egress.Info{
+	s.b = &broadcast{mode: egress.RecordAppended, changed: make(chan struct{}), info: egress.Info{
 		Stream: shelfOne.Stream, Broadcast: id, Start: at, Partner: 101, Continued: continued,
 		Policy: egress.Policy{Recording: egress.RecordAppended},
 	}}

@@ -35,7 +35,7 @@ type photographer struct {
 	turn, done chan struct{}
 }
 
-func (p *photographer) step(step string) {
+func (p *photographer) step(step string) error {
 	switch step {
 	case "piece to be written":
 		if p.waiting.Store(true); !p.free.Load() {
@@ -62,6 +62,7 @@ func (p *photographer) step(step string) {
 			close(p.turn)
 		}
 	}
+	return nil
 }
 
 func (p *photographer) take(step string) {

@@ -73,7 +73,7 @@ type Recorder struct {
 		bytes                atomic.Int64
 	}
 
-	step func(string) // for tests: called between two changes on disk; nil: nobody
+	step func(string) error // for tests: called between two changes on disk, which it lets fail; nil: nobody
 
 	mu      sync.Mutex // guards the fields below and those of the recordings
 	all     map[string]*recording
@@ -138,7 +138,7 @@ type recording struct {
 	end        time.Time // zero: not all pieces are finished
 	deleting   bool
 	err        string
-	troubled   bool // err was told, and nothing went well since
+	told       time.Time // when err was an event last
 	gaps       []gap
 	renditions map[string]*rendition
 }
@@ -184,11 +184,12 @@ func (c *recording) path(rendition string, number int, ext string) string {
 	return filepath.Join(c.dir, pieceName(c.info.Stream, rendition, c.info.ServerIndex, number)+ext)
 }
 
-// at tells tests how far the disk is.
-func (r *Recorder) at(step string) {
+// at tells tests how far the disk is; they may let it fail there.
+func (r *Recorder) at(step string) error {
 	if r.step != nil {
-		r.step(step)
+		return r.step(step)
 	}
+	return nil
 }
 
 // touch wakes who waits for Changed; mu is held.
@@ -340,8 +341,10 @@ func (r *Recorder) event(c *recording, t stream.EventType, message string, facts
 	r.opts.Journal.Record(e)
 }
 
-// failed notes that something went wrong with a recording. Until something goes
-// well again it is one event.
+// tellEvery is how often trouble with a recording is an event.
+const tellEvery = time.Minute
+
+// failed notes that something went wrong with a recording.
 func (r *Recorder) failed(c *recording, rendition string, err error) {
 	r.counters.errors.Add(1)
 	text := err.Error()
@@ -350,15 +353,17 @@ func (r *Recorder) failed(c *recording, rendition string, err error) {
 		text = strings.ReplaceAll(text, path.Path, filepath.Base(path.Path))
 	}
 	r.mu.Lock()
-	again := c.troubled
-	c.err, c.troubled = text, true
+	now := time.Now()
+	again := !c.told.IsZero() && now.Sub(c.told) < tellEvery
+	c.err = text
+	if !again {
+		c.told = now
+		r.touch()
+	}
 	r.mu.Unlock()
 	if again {
 		return
 	}
 	r.log.Error("a recording has trouble", "stream", c.info.Stream, "recording", c.id, "rendition", rendition, "error", err)
 	r.event(c, stream.RecordingFailed, "the recording could not be written; it is tried again", "rendition", rendition, "error", text)
-	r.mu.Lock()
-	r.touch()
-	r.mu.Unlock()
 }

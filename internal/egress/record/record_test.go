@@ -76,7 +76,7 @@ func normal(list []stream.Recording) []stream.Recording {
 func TestNothingIsRecordedThatWasNotAskedFor(t *testing.T) {
 	s := openStudio(t, t.TempDir(), Options{})
 	s.onAir("b1", false)
-	s.b.info.Policy.Recording = egress.RecordOff
+	s.b.mode = egress.RecordOff
 	s.play(script{fps: 30, gop: 2 * time.Second, to: 5 * time.Second, rate: 48000})
 	s.record(egress.ErrEnded)
 	require.Empty(t, s.rec.List(""))

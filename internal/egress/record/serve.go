@@ -2,7 +2,6 @@ package record
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -73,16 +72,10 @@ func (r *Recorder) orphans(now time.Time) (out []*recording) {
 // of it is copied first.
 func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	s := r.newSession(c.info)
-	s.c = c
-	defer func() {
-		r.mu.Lock()
-		c.active = false
-		r.touch()
-		r.mu.Unlock()
-	}()
+	s.c, s.whole = c, true
 	g := run.New(ctx)
 	if err := s.start(g); err != nil {
-		return nil //nolint:nilerr // the server is stopping; the next run goes on
+		return g.Stop(err) // the server is stopping; the next run goes on
 	}
 	s.resume()
 	r.mu.Lock()
@@ -93,11 +86,7 @@ func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	}
 	s.close()
 	s.noMore()
-	if err := g.Wait(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-		s.failed("", err)
-	}
-	s.ended()
-	return nil
+	return g.Wait()
 }
 
 // expired takes up the recordings whose retention is over.

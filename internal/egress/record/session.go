@@ -13,6 +13,7 @@ import (
 
 	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/run"
+	"github.com/klive-media/klive/internal/segment"
 	"github.com/klive-media/klive/internal/stream"
 )
 
@@ -23,6 +24,9 @@ const (
 	// syncEvery is how often what was copied is synced: so much a power cut takes
 	// at most.
 	syncEvery = 10 * time.Second
+	// drainFor is how long the end of the open segment is waited for when a
+	// recording is asked to end.
+	drainFor = 15 * time.Second
 	// roomSize is how much is copied at a time.
 	roomSize = 256 << 10
 )
@@ -36,6 +40,11 @@ type session struct {
 	none recording  // stands for it until then, where errors are told
 	room []byte     // to copy with, while it looks
 	all  map[string]*follower
+	// whole: the broadcast is recorded from its beginning; otherwise from the
+	// segment that was open when the recording began.
+	whole  bool
+	looked bool
+	until  time.Time // when the end of the recording is not waited for any more
 
 	mu    sync.Mutex // guards the fields below
 	works map[string]*work
@@ -53,22 +62,37 @@ type job struct {
 	after  *work // has to be on the disk first; nil: nothing has
 }
 
-// Run implements egress.Output. It records the broadcast if its policy says
-// so, or if it was recorded before the server was restarted.
+// Run implements egress.Output. It records the broadcast while it is to be
+// recorded: each time that begins is a recording of its own. One that was open
+// when the server was restarted goes on.
 func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
-	s := r.newSession(b.Info())
-	if s.c == nil && s.info.Policy.Recording == egress.RecordOff {
-		return nil
+	g := run.New(context.WithoutCancel(ctx))
+	for whole := true; ; whole = false {
+		mode, changed := b.Recording()
+		info := b.Info()
+		info.Policy.Recording = mode
+		s := r.newSession(info)
+		if s.c == nil && mode == egress.RecordOff {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+			}
+			break
+		}
+		s.whole = whole
+		if err := s.start(g); err != nil {
+			return errors.Join(err, g.Stop(err))
+		}
+		s.run(ctx, b)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	err := s.run(ctx, b)
-	r.mu.Lock()
-	if s.c != nil {
-		s.c.active, s.c.idle = false, time.Now()
-		s.c.left = !errors.Is(context.Cause(ctx), egress.ErrEnded)
-		r.touch()
+	if errors.Is(context.Cause(ctx), egress.ErrEnded) {
+		return g.Wait()
 	}
-	r.mu.Unlock()
-	return err
+	return g.Stop(context.Cause(ctx))
 }
 
 // newSession takes up the broadcast's recording, if there is one that is open.
@@ -90,42 +114,96 @@ func (r *Recorder) newSession(info egress.Info) *session {
 	return s
 }
 
-func (s *session) run(ctx context.Context, b egress.Broadcast) error {
-	g := run.New(context.WithoutCancel(ctx))
-	if err := s.start(g); err != nil {
-		return err
-	}
+// run copies until the broadcast ends, is not to be recorded any more, or the
+// server leaves. What is to be finished goes on beside it then.
+func (s *session) run(ctx context.Context, b egress.Broadcast) {
 	s.resume()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		s.look(b, false)
+		if mode, _ := b.Recording(); mode == egress.RecordOff && s.drained() {
+			break
+		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
 	}
 	s.look(b, true)
-	if errors.Is(context.Cause(ctx), egress.ErrEnded) {
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), egress.ErrEnded) {
 		s.close()
 		s.noMore()
-		err := g.Wait()
-		s.ended()
-		return err
+		return
 	}
 	s.keep()
-	return g.Stop(context.Cause(ctx))
 }
 
 // start starts what works beside the copying.
 func (s *session) start(g *run.Group) error {
-	if err := g.Go("finish pieces of "+s.info.Stream, s.finishing); err != nil {
+	err := g.Go("finish pieces of "+s.info.Stream, func(ctx context.Context) error {
+		s.finishing(ctx)
+		s.rest(ctx.Err() != nil)
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("start recording: %w", err)
 	}
 	if err := g.Go("sync pieces of "+s.info.Stream, s.syncing); err != nil {
 		return fmt.Errorf("start recording: %w", err)
 	}
 	return nil
+}
+
+// rest lets go of the recording; left: the next run of the server goes on.
+func (s *session) rest(left bool) {
+	if !left {
+		s.ended()
+	}
+	r := s.rec
+	r.mu.Lock()
+	if s.c != nil {
+		s.c.active, s.c.left, s.c.idle = false, left, time.Now()
+		r.touch()
+	}
+	r.mu.Unlock()
+}
+
+// drained reports whether all is copied up to the end of what was open when
+// the recording was asked to end. It is not waited for long.
+func (s *session) drained() bool {
+	shelf, ok := s.rec.opts.Store.Shelf(shelfOf(&s.info))
+	if s.until.IsZero() {
+		s.until = time.Now().Add(drainFor)
+		for _, f := range s.all {
+			f.until = max(f.want, 1)
+			if ok {
+				f.until = max(f.until, open(shelf, f.d.id, &s.info)+1)
+			}
+		}
+	}
+	for _, f := range s.all {
+		if ok && f.want < f.until && time.Now().Before(s.until) {
+			return false
+		}
+	}
+	return true
+}
+
+// open is the number of a rendition's segment that is open, or of the newest.
+func open(shelf segment.Shelf, rendition string, info *egress.Info) (n uint64) {
+	for _, row := range rowsOf(rendition) {
+		x := shelf.Index(row)
+		if x == nil {
+			continue
+		}
+		if x.Open != nil && belongs(x.Open, info.Start) {
+			n = max(n, x.Open.Number)
+		} else if i := len(x.Closed) - 1; i >= 0 && belongs(&x.Closed[i], info.Start) {
+			n = max(n, x.Closed[i].Number)
+		}
+	}
+	return n
 }
 
 // look copies what is new. b is nil for a broadcast that does not come back.
@@ -150,6 +228,14 @@ func (s *session) look(b egress.Broadcast, all bool) {
 	for i := range listed {
 		s.follow(listed[i].ID)
 	}
+	if !s.whole && !s.looked {
+		for _, f := range s.all {
+			if f.work == nil {
+				f.want = max(f.want, open(shelf, f.d.id, &s.info))
+			}
+		}
+	}
+	s.looked = true
 	for _, id := range slices.SortedFunc(maps.Keys(s.all), compareRenditions) {
 		s.all[id].look(shelf, all)
 	}
@@ -169,6 +255,9 @@ func (s *session) follow(id string) *follower {
 			}
 		}
 		f.want = s.rec.recorded(&s.info, id)
+		if !s.until.IsZero() {
+			f.until = 1 // it comes too late
+		}
 		s.rec.mu.Unlock()
 		s.all[id] = f
 	}

@@ -109,11 +109,15 @@ func (r *Recorder) save(c *recording) error {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	r.at("description written")
+	if err == nil {
+		err = r.at("description written")
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
-	r.at("description renamed")
+	if err == nil {
+		err = r.at("description renamed")
+	}
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("write recording's description: %w", err)

@@ -284,19 +284,19 @@ type work struct {
 	tracks []*mp4.Track // that it can hold
 	last   map[media.Kind]*workSegment
 	first  workSegment
-	marks  int           // in this piece
-	mark   time.Duration // stream time of the next one
-	start  time.Duration // of the earliest segment
-	end    time.Duration // of the latest
-	synced int64         // what the newest synced record says
-	step   func(string)  // for tests
+	marks  int                // in this piece
+	mark   time.Duration      // stream time of the next one
+	start  time.Duration      // of the earliest segment
+	end    time.Duration      // of the latest
+	synced int64              // what the newest synced record says
+	step   func(string) error // for tests
 
 	written atomic.Int64 // size, for who syncs
 	done    atomic.Int64 // up to where it is synced
 }
 
 // createWork makes a work file with its head.
-func createWork(path string, init []byte, head workHead, step func(string)) (*work, error) {
+func createWork(path string, init []byte, head workHead, step func(string) error) (*work, error) {
 	text, err := json.Marshal(head)
 	if err != nil {
 		return nil, fmt.Errorf("describe piece: %w", err)
@@ -369,7 +369,7 @@ func (w *work) put(b []byte) error {
 	}
 	w.size += int64(n)
 	if w.step != nil {
-		w.step("written to work file")
+		return w.step("written to work file")
 	}
 	return nil
 }
