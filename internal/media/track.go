@@ -57,6 +57,8 @@ type VideoInfo struct {
 	// FrameRate in frames per second as the configuration or the sender's
 	// metadata says; 0 when unknown. It is a hint, never a clock.
 	FrameRate float64
+	// Color says what the numbers of the picture mean; zero when unknown.
+	Color Color
 }
 
 // AudioInfo is what the codec configuration says of the sound.
@@ -78,8 +80,9 @@ type Track struct {
 	// RTMP, 90000 for MPEG-TS. Outputs choose their own.
 	TimeScale uint32
 	// Config is the codec's configuration as an ISO-BMFF sample entry holds it:
-	// the body of avcC, hvcC or av1C, an AudioSpecificConfig, a dOps body. It is
-	// owned by the Track and never written.
+	// the body of avcC, hvcC, av1C, vpcC, dOps, dfLa, dac3 or dec3 (version and
+	// flags included where the box has them), an AudioSpecificConfig; empty for
+	// MP3. It is owned by the Track and never written.
 	Config []byte
 	// CodecString is the RFC 6381 name, such as "avc1.64001f" or "mp4a.40.2";
 	// "" for data.
@@ -92,11 +95,16 @@ type Track struct {
 	Bitrate int
 }
 
-// SameConfig reports whether a decoder set up for t can decode o, so that no
-// new init section is needed between them.
+// SameConfig reports whether a decoder set up for t can decode o and shows it
+// right, so that no new init section is needed between them. Size, colour and
+// sound layout count beside the configuration, as that of some codecs does not
+// say them (VP9, MP3) and an init section does.
 func (t *Track) SameConfig(o *Track) bool {
 	return t == o || t != nil && o != nil &&
-		t.ID == o.ID && t.Kind == o.Kind && t.Codec == o.Codec && bytes.Equal(t.Config, o.Config)
+		t.ID == o.ID && t.Kind == o.Kind && t.Codec == o.Codec &&
+		t.Video.Width == o.Video.Width && t.Video.Height == o.Video.Height && t.Video.Color == o.Video.Color &&
+		t.Audio.SampleRate == o.Audio.SampleRate && t.Audio.Channels == o.Audio.Channels &&
+		bytes.Equal(t.Config, o.Config)
 }
 
 // String is a short description for logs, such as

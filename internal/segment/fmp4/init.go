@@ -23,18 +23,6 @@ func Scale(t *media.Track) uint32 {
 	return defaultAudioScale
 }
 
-// configBox is the box that holds Track.Config in the sample entry; codecs
-// that are not here have none, AAC has its esds.
-var configBox = map[media.Codec]string{
-	media.H264: "avcC",
-	media.HEVC: "hvcC",
-	media.AV1:  "av1C",
-	media.VP9:  "vpcC",
-	media.Opus: "dOps",
-	media.AC3:  "dac3",
-	media.FLAC: "dfLa",
-}
-
 // Init makes an init section (ftyp and moov) for the tracks. The error says
 // which track cannot be carried in fMP4.
 func Init(tracks ...*media.Track) ([]byte, error) {
@@ -228,6 +216,7 @@ func (w *writer) sampleEntry(t *media.Track) {
 		w.u16(24)     // depth
 		w.u16(0xFFFF) // pre_defined = -1
 		w.codecConfig(t)
+		w.color(t.Video.Color)
 		if v := t.Video; v.SARNum > 0 && v.SARDen > 0 && v.SARNum != v.SARDen {
 			w.box("pasp", func() { w.u32(uint32(v.SARNum)); w.u32(uint32(v.SARDen)) }) //nolint:gosec // a small ratio
 		}
@@ -241,37 +230,15 @@ func (w *writer) sampleEntry(t *media.Track) {
 	w.codecConfig(t)
 }
 
+// codecConfig writes the box that holds the codec's configuration.
 func (w *writer) codecConfig(t *media.Track) {
-	switch name := configBox[t.Codec]; {
-	case t.Codec == media.AAC:
+	switch info := t.Codec.Info(); info.ConfigBox {
+	case "":
+	case "esds":
 		w.elementaryStream(t)
-	case name != "":
-		w.box(name, func() { w.raw(t.Config) })
+	default:
+		w.box(info.ConfigBox, func() { w.raw(t.Config) })
 	}
-}
-
-// elementaryStream writes esds (14496-14, 5.6; descriptors: 14496-1, 7.2.6).
-func (w *writer) elementaryStream(t *media.Track) {
-	const (
-		objectAAC  = 0x40
-		streamType = 5<<2 | 1 // audio stream, reserved bit
-	)
-	config := t.Config
-	if len(config) > 64 { // an AudioSpecificConfig is a few bytes; lengths below have one byte
-		config = config[:64]
-	}
-	info := len(config)
-	decoder := 13 + 2 + info
-	w.box("esds", func() {
-		w.full(0)
-		w.u8(3, byte(3+2+decoder+3), 0, 0, 0) // ES_Descriptor
-		w.u8(4, byte(decoder), objectAAC, streamType, 0, 0, 0)
-		w.u32(uint32(t.Bitrate)) //nolint:gosec // bit/s
-		w.u32(uint32(t.Bitrate)) //nolint:gosec // bit/s
-		w.u8(5, byte(info))
-		w.raw(config)
-		w.u8(6, 1, 2) // SLConfigDescriptor: MP4
-	})
 }
 
 // language packs an ISO 639-2 code into mdhd's 15 bits; what is not three

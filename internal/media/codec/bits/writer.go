@@ -43,3 +43,21 @@ func (w *Writer) UE(v uint32) {
 // Bytes is what was written, the last byte filled up with zeros. The caller
 // may keep it when the Writer is not used any more.
 func (w *Writer) Bytes() []byte { return w.data }
+
+// Fixed writes bit fields into a slice of zeros that is long enough, and
+// allocates nothing.
+type Fixed struct {
+	Data []byte
+	at   int // bits
+}
+
+// U writes the lowest n ≤ 32 bits of v.
+func (w *Fixed) U(n int, v uint32) {
+	for n--; n >= 0; n-- {
+		w.Data[w.at/8] |= byte(v>>n&1) << (7 - w.at%8)
+		w.at++
+	}
+}
+
+// Len is how many bytes were begun.
+func (w *Fixed) Len() int { return (w.at + 7) / 8 }

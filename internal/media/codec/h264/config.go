@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/media/codec/nal"
 )
 
 // Limits of a configuration record (14496-15 §5.3.3.1.2): the widths of its
@@ -121,7 +122,7 @@ func (c *Config) Append(dst []byte) ([]byte, error) {
 
 func (c *Config) check() error {
 	if c.LengthSize < 1 || c.LengthSize > 4 {
-		return errLengthSize
+		return nal.ErrLengthSize
 	}
 	if len(c.SPS) > maxSPS || len(c.PPS) > maxPPS || len(c.SPSExt) > maxSPSExt {
 		return errConfigSets

@@ -8,9 +8,8 @@
 package h264
 
 import (
-	"errors"
-
 	"github.com/klive-media/klive/internal/media/codec/bits"
+	"github.com/klive-media/klive/internal/media/codec/nal"
 )
 
 // NALType is nal_unit_type (H.264 table 7-1).
@@ -41,56 +40,12 @@ func (t NALType) isSurplus() bool {
 	return t.isParameterSet() || t == NALDelimiter || t == NALFiller
 }
 
-// What a payload of length-prefixed NAL units can be wrong in.
-var (
-	errLengthSize = errors.New("h264: the size of a NAL unit's length is not 1 to 4 bytes")
-	errNALShort   = errors.New("h264: a NAL unit is longer than the data that is left")
-)
-
 // Scanner walks the NAL units of a payload in which each stands behind its
 // length. It copies nothing.
-type Scanner struct {
-	rest []byte
-	size int
-	nal  []byte
-	err  error
-}
+type Scanner = nal.Scanner
 
 // Scan makes a Scanner for lengths of size bytes, 1 to 4.
-func Scan(payload []byte, size int) Scanner {
-	if size < 1 || size > 4 {
-		return Scanner{err: errLengthSize}
-	}
-	return Scanner{rest: payload, size: size}
-}
-
-// Next goes to the next NAL unit; false at the end and on an error.
-func (s *Scanner) Next() bool {
-	if s.err != nil || len(s.rest) == 0 {
-		return false
-	}
-	if len(s.rest) < s.size {
-		s.err = errNALShort
-		return false
-	}
-	n := 0
-	for _, b := range s.rest[:s.size] {
-		n = n<<8 | int(b)
-	}
-	if n > len(s.rest)-s.size {
-		s.err = errNALShort
-		return false
-	}
-	s.nal, s.rest = s.rest[s.size:s.size+n:s.size+n], s.rest[s.size+n:]
-	return true
-}
-
-// NAL is the current NAL unit, header byte included; a view of the payload. It
-// can be empty.
-func (s *Scanner) NAL() []byte { return s.nal }
-
-// Err is what ended the walk early, nil at the end of the payload.
-func (s *Scanner) Err() error { return s.err }
+func Scan(payload []byte, size int) Scanner { return nal.Scan(payload, size) }
 
 // recoveryPoint is payloadType 6 (H.264 §D.1.8).
 const recoveryPoint = 6

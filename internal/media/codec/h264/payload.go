@@ -42,7 +42,7 @@ func NormalizePayload(slab *media.Slab, payload []byte, lengthSize int) ([]byte,
 			info.ParameterSets = info.ParameterSets || len(nal) > 0 && typeOf(nal).isParameterSet()
 			continue
 		}
-		to = len(payload) - len(s.rest)
+		to = len(payload) - s.Left()
 		if keep == 0 {
 			from = to - len(nal) - lengthSize
 		}
