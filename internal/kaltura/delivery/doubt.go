@@ -69,6 +69,9 @@ func (q *Queue) reliable(r *row, in *intent) (certain, counts bool) {
 	defer q.mu.Unlock()
 	quiet := true
 	if l := q.lanes[r.lane()]; l != nil {
+		if time.Since(l.doubted) < settled {
+			return false, false // that piece may make it longer at any moment
+		}
 		quiet = time.Since(l.touched) > cacheLife
 	}
 	before := q.table[pieceID{r.Recording, r.Rendition, r.Number - 1}]

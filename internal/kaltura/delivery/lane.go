@@ -21,6 +21,9 @@ type laneID struct {
 type lane struct {
 	id   laneID
 	open []pieceID // in order of sending: queued, sending and refused ones
+	// called is the row whose call was made, perhaps, and whose outcome is not
+	// known; zero: none is.
+	called pieceID
 	// working is what is being worked on; zero: nothing is.
 	working pieceID
 	// served is when its head was last taken up, so that lanes take turns.
@@ -32,6 +35,9 @@ type lane struct {
 	until  time.Time
 	// touched is when the backend last appended something, or may have.
 	touched time.Time
+	// doubted is when a piece was last left in doubt: the backend may carry that
+	// call out some time later.
+	doubted time.Time
 }
 
 func (r *row) lane() laneID { return laneID{r.Stream, r.ServerIndex, r.Rendition} }
@@ -52,8 +58,16 @@ func (q *Queue) place(r *row) {
 	if r.State.passed() && r.Done.After(l.touched) {
 		l.touched = r.Done
 	}
+	if r.State == inDoubt && r.Done.After(l.doubted) {
+		l.doubted = r.Done
+	}
 	if r.Intent != nil && r.Intent.Failed && r.Intent.Asked.After(l.touched) {
 		l.touched = r.Intent.Asked
+	}
+	if r.State == sending {
+		l.called = r.id()
+	} else if l.called == r.id() {
+		l.called = pieceID{}
 	}
 	at, found := slices.BinarySearchFunc(l.open, r, func(id pieceID, r *row) int { return compareRows(q.table[id], r) })
 	switch open := !r.State.passed(); {
@@ -68,14 +82,22 @@ func (q *Queue) place(r *row) {
 func (q *Queue) drop(r *row) {
 	delete(q.table, r.id())
 	if l := q.lanes[r.lane()]; l != nil {
+		if l.called == r.id() {
+			l.called = pieceID{}
+		}
 		l.open = slices.DeleteFunc(l.open, func(id pieceID) bool { return id == r.id() })
 	}
 	q.notify()
 }
 
 // head is the row of a lane whose turn it is, or nil; q.mu is held. A refused
-// row holds back what is behind it in its recording, not later recordings.
+// row holds back what is behind it in its recording, not later recordings. A
+// call whose outcome is not known comes before everything: an earlier piece,
+// queued late or retried, would change the length it is judged by.
 func (q *Queue) head(l *lane) *row {
+	if r := q.table[l.called]; r != nil {
+		return r
+	}
 	held := ""
 	for _, id := range l.open {
 		r := q.table[id]
@@ -127,7 +149,7 @@ func (q *Queue) start(g *run.Group) time.Duration {
 		r := q.head(l)
 		switch {
 		case r == nil:
-			if len(l.open) == 0 && now.Sub(l.touched) > cacheLife {
+			if len(l.open) == 0 && now.Sub(l.touched) > settled {
 				delete(q.lanes, id)
 			}
 		case r.next.After(now):

@@ -184,6 +184,9 @@ func (q *Queue) rowOf(ctx context.Context, rec *stream.Recording, p stream.Piece
 	r := newRow(rec, p, time.Now())
 	q.mu.Lock()
 	broken := q.broken[r.key]
+	if before := q.table[pieceID{rec.ID, p.Rendition, p.Number - 1}]; before != nil {
+		r.Start = before.Start // whatever the clock says now: it orders the lane
+	}
 	q.mu.Unlock()
 	r, err := q.create(ctx, r, broken)
 	if err != nil {

@@ -147,7 +147,7 @@ func escape(s string) string {
 func newRow(rec *stream.Recording, p stream.Piece, now time.Time) *row {
 	return &row{
 		Recording: rec.ID, Rendition: p.Rendition, Number: p.Number, Stream: rec.Stream, ServerIndex: rec.ServerIndex,
-		Partner: rec.Partner, Start: rec.Start, File: p.File, Duration: p.Duration, Size: p.Size, Last: p.Last,
+		Partner: rec.Partner, Start: rec.Start.Round(0), File: p.File, Duration: p.Duration, Size: p.Size, Last: p.Last,
 		State: queued, Queued: now, key: keyOf(rec.ID, p.Rendition, p.Number),
 	}
 }
