@@ -95,6 +95,14 @@ func (s *Server) collectBridge() {
 		}
 		emit(ch, oldest, prometheus.GaugeValue, age)
 	}})
+	decisions := observe.Desc("kaltura_decisions_total", "Publishers decided about: from the book of grants, from memory, by the backend, or not asked for as too many were.", observe.LabelKind)
+	s.register(&collector{[]*prometheus.Desc{decisions}, func(ch chan<- prometheus.Metric) {
+		d := s.bridge.Decisions()
+		emit(ch, decisions, prometheus.CounterValue, float64(d.FromBook), "book")
+		emit(ch, decisions, prometheus.CounterValue, float64(d.FromMemory), "memory")
+		emit(ch, decisions, prometheus.CounterValue, float64(d.Asked), "backend")
+		emit(ch, decisions, prometheus.CounterValue, float64(d.TooMany), "too_many")
+	}})
 	beacons := observe.Desc("kaltura_beacons_total", "Alerts about publishers for the backend.", observe.LabelCode)
 	s.register(&collector{[]*prometheus.Desc{beacons}, func(ch chan<- prometheus.Metric) {
 		sent, failed, dropped := s.bridge.Beacons()

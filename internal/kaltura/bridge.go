@@ -114,6 +114,9 @@ func Open(ctx context.Context, o Options) (*Bridge, error) {
 	if b.book, err = book.Open(ctx, o.Store); err != nil {
 		return nil, fmt.Errorf("open the book of grants: %w", err)
 	}
+	for _, key := range b.book.Unreadable() {
+		o.Logger.Warn("a grant that was kept cannot be read; its publisher is authenticated anew", "key", key)
+	}
 	b.resolve = profile.NewResolver(b.client, o.Profile)
 	b.node = node.New(node.Options{
 		Client: b.client, Host: o.Host, Application: o.Application, Type: o.NodeType, Report: o.NodeReport,
@@ -144,21 +147,12 @@ func (b *Bridge) Deliver(ctx context.Context, r stream.Recordings) error {
 	b.queue, err = delivery.New(ctx, delivery.Options{
 		Client: b.client, Book: b.book, Store: o.Store, Recordings: r, Journal: o.Journal, Logger: o.Logger,
 		Way: o.Delivery, SharedDir: o.SharedDir, BackendDir: o.BackendDir, WorkDir: o.WorkDir, ChunkSize: o.ChunkSize,
-		Profile: b.loadProfile,
+		Profile: b.entries.Profile,
 	})
 	if err != nil {
 		return fmt.Errorf("open the delivery queue: %w", err)
 	}
 	return nil
-}
-
-// loadProfile reads the profile of an entry that the book does not have.
-func (b *Bridge) loadProfile(ctx context.Context, partner int, entry string) (profile.Profile, error) {
-	e, err := b.client.GetEntry(ctx, partner, entry)
-	if err != nil {
-		return profile.Profile{}, err
-	}
-	return profile.Load(ctx, b.client, partner, e)
 }
 
 // Attach gives the bridge what is on air, what was measured of it, and whether
@@ -253,6 +247,9 @@ func (b *Bridge) Diagnostics() http.Handler { return b.diagnostics }
 
 // Beacons counts the alerts that were sent.
 func (b *Bridge) Beacons() (sent, failed, dropped uint64) { return b.beacons.Stats() }
+
+// Decisions counts how publishers were decided about.
+func (b *Bridge) Decisions() authority.Stats { return b.entries.Stats() }
 
 // Status implements stream.Bridge.
 func (b *Bridge) Status() stream.BridgeStatus {

@@ -59,7 +59,7 @@ func (l entries) Get(_ context.Context, id string) (stream.Entry, error) {
 
 // listed reports whether a grant makes its entry listed.
 func (a *Authority) listed(g book.Grant, now time.Time) bool {
-	if now.Sub(g.Last()) < a.shownFor(g) {
+	if now.Sub(g.Last()) < shownFor(g) {
 		return true
 	}
 	lives, _ := a.onAir(g)
@@ -68,12 +68,8 @@ func (a *Authority) listed(g book.Grant, now time.Time) bool {
 
 // shownFor is how long an entry is listed after it was on air: as long as
 // viewers may go back, and at least an hour.
-func (a *Authority) shownFor(g book.Grant) time.Duration {
-	dvr := PolicyOf(g.Snapshot).DVR
-	if dvr.Enabled && dvr.Window == 0 {
-		dvr.Window = a.o.DVRWindow
-	}
-	return max(dvr.Window, leastListed)
+func shownFor(g book.Grant) time.Duration {
+	return max(PolicyOf(g.Snapshot).DVR.Window, leastListed)
 }
 
 func entryOf(g book.Grant) stream.Entry {

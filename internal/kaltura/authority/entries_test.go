@@ -32,8 +32,8 @@ func TestPolicyOf(t *testing.T) {
 		"segments too long":     {client.Entry{SegmentDuration: 20001}, egress.Policy{SegmentDuration: six}},
 		"segments negative":     {client.Entry{SegmentDuration: -1}, egress.Policy{SegmentDuration: six}},
 		"DVR":                   {client.Entry{DVR: true, DVRWindow: 120}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true, Window: 2 * time.Hour}}},
-		"DVR, server's window":  {client.Entry{DVR: true}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true}}},
-		"DVR, negative window":  {client.Entry{DVR: true, DVRWindow: -5}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true}}},
+		"DVR, server's window":  {client.Entry{DVR: true}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true, Window: 2 * time.Hour}}},
+		"DVR, negative window":  {client.Entry{DVR: true, DVRWindow: -5}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true, Window: 2 * time.Hour}}},
 		"DVR, absurd window":    {client.Entry{DVR: true, DVRWindow: 1 << 62}, egress.Policy{SegmentDuration: six, DVR: egress.DVR{Enabled: true, Window: 366 * 24 * time.Hour}}},
 		"window without DVR":    {client.Entry{DVRWindow: 120}, egress.Policy{SegmentDuration: six}},
 		"appended":              {client.Entry{Record: 1, RecordingStatus: 2}, egress.Policy{SegmentDuration: six, Recording: egress.RecordAppended}},
@@ -56,7 +56,7 @@ func TestEntriesAreListedWhileSomebodyMayWatch(t *testing.T) {
 			o.Entries = append(o.Entries, liveEntry("1_nodvr000", func(e *kalturatest.Entry) { e.Name = "No DVR" }),
 				liveEntry("1_dvr00000", func(e *kalturatest.Entry) { e.DVR = true }))
 		})
-		b := newBench(t, backend, func(o *authority.Options, _ *client.Options) { o.DVRWindow = 2 * time.Hour })
+		b := newBench(t, backend, nil)
 		stop := b.run(t)
 		defer stop()
 		list := b.Entries()

@@ -17,6 +17,10 @@ const (
 	maxDVRMinutes  = 366 * 24 * 60
 )
 
+// defaultDVR is the window of an entry with DVR that names none: what Kaltura's
+// own media servers are shipped with.
+const defaultDVR = 2 * time.Hour
+
 // The numbers of recordStatus and recordingStatus.
 const (
 	recordAppended   = 1
@@ -41,8 +45,10 @@ func PolicyOf(e client.Entry) egress.Policy {
 	}
 	p := egress.Policy{SegmentDuration: time.Duration(segment) * time.Millisecond, LowLatency: lowLatency(string(e.AdminTags))}
 	if e.DVR {
-		minutes := min(max(int64(e.DVRWindow), 0), maxDVRMinutes)
-		p.DVR = egress.DVR{Enabled: true, Window: time.Duration(minutes) * time.Minute}
+		p.DVR = egress.DVR{Enabled: true, Window: defaultDVR}
+		if minutes := min(int64(e.DVRWindow), maxDVRMinutes); minutes > 0 {
+			p.DVR.Window = time.Duration(minutes) * time.Minute
+		}
 	}
 	if bool(e.ExplicitLive) && e.RecordingStatus != recordingActive {
 		return p

@@ -80,7 +80,7 @@ func (a *Authority) reload(ctx context.Context) {
 func (a *Authority) prune(ctx context.Context) {
 	now := time.Now()
 	for _, g := range a.o.Book.List() {
-		if now.Sub(g.Last()) < a.shownFor(g)+keptAfter || a.listed(g, now) {
+		if now.Sub(g.Last()) < shownFor(g)+keptAfter || a.listed(g, now) {
 			continue
 		}
 		if err := a.o.Book.Delete(ctx, g.Key()); err != nil {

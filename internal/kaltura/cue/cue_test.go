@@ -129,6 +129,8 @@ type air struct {
 
 func (a *air) Info() egress.Info { return a.info }
 
+func (*air) Recording() (egress.RecordingMode, <-chan struct{}) { return egress.RecordOff, nil }
+
 func (a *air) Renditions() ([]pipeline.Rendition, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
