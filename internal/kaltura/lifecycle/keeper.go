@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -34,8 +35,10 @@ const (
 	restartSpread = 2 * time.Second
 	// listsEach is how often it is looked for the first whole segment.
 	listsEach = 200 * time.Millisecond
-	// sideTimeout bounds calls that may fail without harm to being on air.
-	sideTimeout = 15 * time.Second
+	// sideTimeout bounds calls that may fail without harm to being on air, and
+	// the wait for them; sideCalls is how many run at once.
+	sideTimeout = 20 * time.Second
+	sideCalls   = 16
 )
 
 // keeper tells the backend about one entry at one server index.
@@ -51,6 +54,7 @@ type keeper struct {
 	fresh  bool // seen was not read yet
 	resync bool
 	shown  stream.Registration
+	drop   context.CancelFunc // gives up the side call that runs; nil: none does
 
 	// The rest is of run's goroutine alone.
 	state     State
@@ -58,6 +62,7 @@ type keeper struct {
 	broadcast string    // id of the one that lives or lived last; "": none
 	ended     time.Time // its end; zero while it lives
 	closed    bool      // its grant was ended
+	stale     bool      // entry and profile are to be read anew
 	calls     calls
 	ladder    ladder
 	streams   streams
@@ -105,9 +110,43 @@ func restored(l *Lifecycle, r row) *keeper {
 // put gives the keeper a view.
 func (k *keeper) put(v view) {
 	k.mu.Lock()
+	if k.drop != nil && v.differs(&k.seen) {
+		k.drop() // there is something more urgent to tell
+	}
 	k.seen, k.fresh = v, true
 	k.mu.Unlock()
 	k.nudge()
+}
+
+// aside makes a context for calls that may fail without harm to being on air:
+// few of all keepers' at once, and given up for anything more urgent. leave
+// must be called; it reports whether that happened.
+func (k *keeper) aside(ctx context.Context) (side context.Context, leave func() (interrupted bool)) {
+	side, cancel := context.WithTimeout(ctx, sideTimeout)
+	k.mu.Lock()
+	if k.fresh {
+		cancel() // it is there already
+	} else {
+		k.drop = cancel
+	}
+	k.mu.Unlock()
+	entered := false
+	select {
+	case k.l.side <- struct{}{}:
+		entered = true
+	case <-side.Done():
+	}
+	return side, func() bool {
+		interrupted := errors.Is(side.Err(), context.Canceled) && ctx.Err() == nil
+		k.mu.Lock()
+		k.drop = nil
+		k.mu.Unlock()
+		cancel()
+		if entered {
+			<-k.l.side
+		}
+		return interrupted
+	}
 }
 
 // regrant tells the keeper when the backend was asked about a publisher last.

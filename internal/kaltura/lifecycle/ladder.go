@@ -60,16 +60,18 @@ func (k *keeper) resolve(ctx context.Context, v *view, b *stream.BroadcastStatus
 	case now.Before(k.ladder.again):
 		return k.ladder.again
 	}
-	ctx, cancel := context.WithTimeout(ctx, sideTimeout)
-	defer cancel()
+	side, leave := k.aside(ctx)
 	if g.Profile.Loaded.IsZero() {
-		if p, err := k.loadProfile(ctx, g); err == nil {
+		if p, err := k.loadProfile(side, g); err == nil {
 			g.Profile = p
 		} else {
 			k.log.Debug("a conversion profile could not be loaded", "error", err)
 		}
 	}
-	r, err := k.l.opts.Resolver.Resolve(ctx, g.Partner, g.Snapshot, g.Profile, source.Index, profile.FactsOf(source.Tracks))
+	r, err := k.l.opts.Resolver.Resolve(side, g.Partner, g.Snapshot, g.Profile, source.Index, profile.FactsOf(source.Tracks))
+	if leave() && err != nil {
+		return now // after what is more urgent
+	}
 	k.ladder = ladder{done: true, resolved: r, err: err}
 	switch {
 	case err == nil:

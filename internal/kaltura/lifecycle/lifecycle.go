@@ -65,6 +65,7 @@ type Lifecycle struct {
 	rows rows
 	node atomic.Int64 // our id as found by host name; 0: not looked for
 	wake chan struct{}
+	side chan struct{} // holds one for each side call that runs
 
 	// Of Run's goroutine alone.
 	versions map[string]uint64 // of the streams as they were looked at last
@@ -91,7 +92,7 @@ func open(ctx context.Context, o Options, bucket book.Records) (*Lifecycle, erro
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Lifecycle{
-		opts: o, log: o.Logger, wake: make(chan struct{}, 1),
+		opts: o, log: o.Logger, wake: make(chan struct{}, 1), side: make(chan struct{}, sideCalls),
 		versions: make(map[string]uint64), keepers: make(map[book.Key]*keeper), handled: make(map[book.Key]string),
 	}
 	var kept []row
@@ -229,8 +230,8 @@ func (l *Lifecycle) start(g *run.Group, k *keeper) {
 		l.mu.Unlock()
 		l.rouse()
 	})
-	if err != nil { // the run is over
-		return
+	if err != nil {
+		l.log.Debug("no registration is begun any more", "stream", k.key.Entry, "error", err)
 	}
 }
 

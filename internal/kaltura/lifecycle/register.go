@@ -49,6 +49,7 @@ func (k *keeper) keepOnAir(ctx context.Context, v *view, resync bool) time.Time 
 		want = client.StatusPlayable
 	}
 	now := time.Now()
+	k.stale = k.stale || resync
 	regranted := k.calls.told != client.StatusStopped && !k.calls.at.IsZero() && v.authenticated.After(k.calls.at)
 	if regranted || resync {
 		k.streams = streams{} // the row may have changed behind our back
@@ -56,15 +57,18 @@ func (k *keeper) keepOnAir(ctx context.Context, v *view, resync bool) time.Time 
 	if regranted || resync || k.calls.wanted != want {
 		k.calls.due = now
 	}
-	if resync {
-		k.refresh(ctx)
-	}
 	if !now.Before(k.calls.due) {
 		k.calls.wanted = want
 		k.tell(ctx, v, want)
 	}
 	if !k.state.Tells() || k.calls.attempts > 0 || k.calls.told != want {
 		return k.calls.due
+	}
+	if b.State == stream.Playable && !v.plays() {
+		return k.calls.due // it will play at any moment, which nothing may hold up
+	}
+	if k.stale {
+		k.refresh(ctx)
 	}
 	return soonest(k.calls.due, k.resolve(ctx, v, b), k.tellStreams(ctx, v, b))
 }
@@ -163,23 +167,19 @@ func (k *keeper) keepSnapshot(ctx context.Context, g book.Grant, e client.Entry)
 
 // refresh reads entry and profile anew.
 func (k *keeper) refresh(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, sideTimeout)
-	defer cancel()
+	side, leave := k.aside(ctx)
 	g := k.grant()
-	e, err := k.l.opts.Client.GetEntry(ctx, g.Partner, k.key.Entry)
+	e, err := k.l.opts.Client.GetEntry(side, g.Partner, k.key.Entry)
+	if err == nil && string(e.ID) == k.key.Entry {
+		k.keepSnapshot(ctx, g, e)
+		g.Snapshot = e
+		_, err = k.loadProfile(side, g)
+		k.ladder = ladder{}
+	}
+	k.stale = leave() && err != nil // then after what is more urgent
 	if err != nil {
 		k.log.Debug("an entry could not be read anew", "error", err)
-		return
 	}
-	if string(e.ID) != k.key.Entry {
-		return
-	}
-	k.keepSnapshot(ctx, g, e)
-	g.Snapshot = e
-	if _, err := k.loadProfile(ctx, g); err != nil {
-		k.log.Debug("a conversion profile could not be read anew", "error", err)
-	}
-	k.ladder = ladder{}
 }
 
 // failed notes that the backend was not told and when to try again.

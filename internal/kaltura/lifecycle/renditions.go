@@ -64,18 +64,21 @@ func (k *keeper) tellStreams(ctx context.Context, v *view, b *stream.BroadcastSt
 		s.look = now.Add(gatherFor)
 	case alike(s.told, list):
 		s.look = now.Add(lookEvery)
-	case k.sendStreams(ctx, list):
-		s.told, s.look = list, now.Add(lookEvery)
 	default:
-		s.look = now.Add(sendAgain)
+		side, leave := k.aside(ctx)
+		sent := k.sendStreams(side, list)
+		switch interrupted := leave(); {
+		case sent:
+			s.told, s.look = list, now.Add(lookEvery)
+		case !interrupted:
+			s.look = now.Add(sendAgain)
+		}
 	}
 	return s.look
 }
 
 // sendStreams makes the calls.
 func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
-	ctx, cancel := context.WithTimeout(ctx, sideTimeout)
-	defer cancel()
 	g := k.grant()
 	for range 2 {
 		if k.streams.row == 0 {

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,6 +224,30 @@ func TestIngestNotInTheProfile(t *testing.T) {
 	})
 }
 
+// A backend that is slow with what may wait does not delay what may not.
+func TestPlayableIsNotKeptWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.halt()
+		for _, service := range []string{"wowza_liveConversionProfile", "conversionProfileAssetParams", "entryServerNode"} {
+			w.inject(kalturatest.Fault{Kind: kalturatest.Slow, Delay: 6 * time.Second, Service: service})
+		}
+		w.onAir(primary) // 4 s after BROADCASTING: it looks at once
+		w.pass(gatherFor + time.Minute)
+		r, _ := w.registration(primary)
+		require.Len(t, r.Ladder, 4, "what was given up is done later")
+		require.Len(t, r.Streams, 1)
+		w.l.Resync()
+		w.pass(time.Second)
+		gets := w.count("liveStream.get")
+		w.live.play(primary, false)
+		synctest.Wait()
+		require.Equal(t, kalturatest.StatusBroadcasting, w.status(primary))
+		w.pass(time.Minute)
+		require.Equal(t, gets+1, w.count("liveStream.get"), "the resync was given up and is made up for")
+	})
+}
+
 func TestNoResolver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, func(o *Options) { o.Resolver = nil })
@@ -235,7 +260,7 @@ func TestNoResolver(t *testing.T) {
 
 // Two hundred entries for an hour: what it costs the backend.
 func TestSoak(t *testing.T) {
-	const entries, minutes = 200, 60
+	const entries, minutes = 200, soakMinutes
 	synctest.Test(t, func(t *testing.T) {
 		keys := make([]book.Key, entries)
 		var m meter
@@ -280,5 +305,26 @@ func TestSoak(t *testing.T) {
 		writes := w.grants.Writes()
 		w.pass(10 * time.Minute)
 		require.Equal(t, writes, w.grants.Writes(), "keep-alives do not touch the disk")
+	})
+}
+
+// PLAYABLE waits for what the backend's addresses list, and is told at once
+// when it is there.
+func TestPlaysWhenWholeSegmentsAreListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lists atomic.Bool
+		w := newWorld(t, nil, func(o *Options) { o.Plays = func(string, int) bool { return lists.Load() } })
+		defer w.halt()
+		require.NoError(t, w.authenticate(primary))
+		w.live.begin(primary)
+		w.pass(time.Second)
+		w.live.play(primary, true)
+		w.pass(5 * time.Second)
+		require.Equal(t, kalturatest.StatusBroadcasting, w.status(primary))
+		lists.Store(true)
+		w.pass(listsEach)
+		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
+		w.pass(enough)
+		require.Equal(t, 1, w.count(update))
 	})
 }

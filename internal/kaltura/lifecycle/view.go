@@ -58,6 +58,16 @@ func (v *view) trigger(ended time.Time) Trigger {
 	return SeenPublisher
 }
 
+// differs reports whether the backend may have to be told something else than
+// after the older view.
+func (v *view) differs(older *view) bool {
+	a, b := v.living(), older.living()
+	if a == nil || b == nil {
+		return (a == nil) != (b == nil)
+	}
+	return a.ID != b.ID || a.State != b.State || v.fed() != older.fed()
+}
+
 // viewsOf are the views of a stream by server index.
 func viewsOf(s stream.Status, sessions []stream.SessionStatus) [serverIndexes]view {
 	var out [serverIndexes]view
