@@ -45,7 +45,7 @@ func kalturaRefusals(t *testing.T) {
 
 	require.Contains(t, refusal(t, other("&t="+token, "&t=wrong")), "token")
 	harness.StartEncoder(t, s, good, small) // the wrong token did not lock it out
-	s.AwaitPlayable(t, entry)
+	awaitPlayable(t, s, entry)
 	// Of one address and within ten seconds the first four kinds are events of their own; the rest is counted.
 	require.Contains(t, refusal(t, strings.ReplaceAll(good, entry, "0_nobody01")), "0_nobody01")
 	require.Regexp(t, `as many live streams`, refusal(t, b.PublishURL(t, "0_second01", 0, 1)))
@@ -96,11 +96,11 @@ func kalturaBlockedOnAir(t *testing.T) {
 	s := b.Serve(t, "live1.example.com", "", "")
 	awaitNode(t, s)
 	e := harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 1), small)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	b.Block(t, 102, true)
 	resync(t, s)
 	require.True(t, e.Wait(20*time.Second), "the publisher of a blocked account goes on")
-	s.AwaitState(t, entry, klivev1.BroadcastState_BROADCAST_STATE_STOPPED, 20*time.Second)
+	s.AwaitState(t, entry, klivev1.BroadcastState_BROADCAST_STATE_STOPPED, patience)
 	ended := eventsOf(t, s, klivev1.EventType_EVENT_TYPE_SESSION_ENDED)
 	require.Equal(t, "PARTNER_BLOCKED", ended[len(ended)-1].GetReason())
 	require.Contains(t, refusal(t, b.PublishURL(t, entry, 0, 1)), "blocked")
@@ -116,8 +116,8 @@ func kalturaBitrates(t *testing.T) {
 	lower := small
 	lower.Size, lower.Bitrate = "128x72", "80k"
 	harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 2), lower)
-	s.AwaitPlayable(t, entry)
-	harness.Wait(t, 30*time.Second, "the backend knows both renditions", func() (bool, error) {
+	awaitPlayable(t, s, entry)
+	harness.Wait(t, patience, "the backend knows both renditions", func() (bool, error) {
 		streams := b.Row(t, entry, "0").Streams
 		if len(streams) != 2 {
 			return false, nil
@@ -129,11 +129,11 @@ func kalturaBitrates(t *testing.T) {
 		return sizes["32"] == "160" && sizes["36"] == "128", nil
 	})
 	require.Equal(t, 1, b.State(t).Count("liveStream.authenticate"), "the second bitrate asked the backend again")
-	harness.Wait(t, 20*time.Second, "the backend's playlist has both", func() (bool, error) {
+	harness.Wait(t, patience, "the backend's playlist has both", func() (bool, error) {
 		return len(multivariant(t, b.Master(entry)).Variants) == 2, nil
 	})
 	for _, v := range multivariant(t, b.Master(entry)).Variants {
-		harness.Wait(t, 20*time.Second, v.URI, func() (bool, error) {
+		harness.Wait(t, patience, v.URI, func() (bool, error) {
 			status, body, err := harness.Get(t.Context(), v.URI)
 			return status == 200 && strings.Contains(body, "#EXTINF"), err
 		})
@@ -205,7 +205,7 @@ func diagnostics(t *testing.T, s *harness.Server) {
 	require.NotEqual(t, 200, ask(kill, &answer, harness.ControlToken+"-viewer"), "a viewer may not dismiss publishers")
 	require.Equal(t, 200, ask(kill, &answer))
 	require.Equal(t, true, answer["Succeed"], "%v", answer)
-	harness.Wait(t, 10*time.Second, "the session has ended", func() (bool, error) {
+	harness.Wait(t, patience, "the session has ended", func() (bool, error) {
 		return len(eventsOf(t, s, klivev1.EventType_EVENT_TYPE_SESSION_ENDED)) == 1, nil
 	})
 }
@@ -216,7 +216,7 @@ func kalturaPreview(t *testing.T) {
 	s := b.Serve(t, "live1.example.com", "", "")
 	awaitNode(t, s)
 	harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 1), small)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	require.True(t, registered(t, s, entry, 0).GetPreview())
 	for _, path := range []string{"/live/" + entry + "/index.m3u8", "/kLive/smil:" + entry + "_all.smil/playlist.m3u8"} {
 		for token, want := range map[string]int{"": 403, "nonsense": 403, b.Session: 200, harness.ControlToken: 200, harness.ControlToken + "-viewer": 200} {

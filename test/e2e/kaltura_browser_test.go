@@ -26,7 +26,7 @@ const player = new Hls();
 player.on(Hls.Events.FRAG_PARSING_METADATA, (_, data) => {
   for (const s of data.samples) window.klive.tags.push({ type: s.type, at: Date.now(), text: new TextDecoder().decode(s.data) });
 });
-player.on(Hls.Events.ERROR, (_, data) => window.klive.errors.push(data.details));
+player.on(Hls.Events.ERROR, (_, data) => window.klive.errors.push(data.details + (data.fatal ? ' (fatal)' : '')));
 player.loadSource(%q);
 player.attachMedia(document.querySelector('video'));
 </script>`
@@ -48,8 +48,8 @@ func TestKalturaMasterPlaysInBrowser(t *testing.T) {
 			t.Logf("the encoder's output ends with:\n%s", e.Tail(3000))
 		}
 	})
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
-	harness.Wait(t, 20*time.Second, "the backend knows the renditions", func() (bool, error) { return len(b.Row(t, entry, "0").Streams) > 0, nil })
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
+	harness.Wait(t, patience, "the backend knows the renditions", func() (bool, error) { return len(b.Row(t, entry, "0").Streams) > 0, nil })
 	awaitSegments(t, s, entry, 2)
 	m := multivariant(t, b.Master(entry))
 	require.Len(t, m.Variants, 1)
@@ -92,7 +92,9 @@ func TestKalturaMasterPlaysInBrowser(t *testing.T) {
 	said, err := json.Marshal(v.Video.Page)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(said, &seen), "%s", said)
-	require.Empty(t, seen.Errors)
+	for _, e := range seen.Errors { // an encoder's sound may begin a moment before its picture: the player steps over that
+		require.Equal(t, "bufferSeekOverHole", e)
+	}
 	require.NotEmpty(t, seen.Tags, "no timed metadata arrived")
 	last := 0.0
 	for _, tag := range seen.Tags {

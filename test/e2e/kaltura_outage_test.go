@@ -30,25 +30,26 @@ func kalturaOutage(t *testing.T) {
 	awaitNode(t, s)
 	address := b.PublishURL(t, entry, 0, 1)
 	first := harness.StartEncoder(t, s, address, small)
-	s.AwaitPlayable(t, entry)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitPlayable(t, s, entry)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	broadcast := s.Stream(t, entry).GetBroadcasts()[0].GetId()
 	video, audio := rows(t, s, entry)
 	ledger := new(hlscheck.Ledger)
-	followers := []*hlscheck.Follower{{URL: video, Ledger: ledger}, {URL: audio, Ledger: ledger}}
+	// Sparse: on a busy machine an encoder that is late leaves its parts closed a millisecond early.
+	followers := []*hlscheck.Follower{{URL: video, Ledger: ledger, Sparse: true}, {URL: audio, Ledger: ledger, Sparse: true}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, len(followers))
 	for _, f := range followers {
 		go func() { done <- f.Follow(ctx) }()
 	}
-	harness.Wait(t, 30*time.Second, "a first piece arrives", func() (bool, error) { return len(b.State(t).Segments) > 0, nil })
+	harness.Wait(t, patience, "a first piece arrives", func() (bool, error) { return len(b.State(t).Segments) > 0, nil })
 
 	end := b.Inject(t, `{"kind":"down"}`)
 	away := time.Now()
 	before := b.State(t)
 	resync(t, s) // so that it is noticed now, and not at the next keep-alive
-	awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_BACKEND_LOST, 1, 20*time.Second)
+	awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_BACKEND_LOST, 1, patience)
 	require.False(t, bridge(t, s).GetBackend().GetAvailable())
 	lost, err := s.Metric(t.Context(), "klive_kaltura_backend_away")
 	require.NoError(t, err)
@@ -57,11 +58,11 @@ func kalturaOutage(t *testing.T) {
 	// The publisher comes back in the middle; a new broadcast has to wait.
 	require.False(t, first.Ended(), "the publisher noticed")
 	first.Kill()
-	harness.Wait(t, 10*time.Second, "the entry waits for its publisher", func() (bool, error) {
+	harness.Wait(t, patience, "the entry waits for its publisher", func() (bool, error) {
 		return s.Stream(t, entry).GetBroadcasts()[0].GetReconnectDeadline() != nil, nil
 	})
 	second := harness.StartEncoder(t, s, address, small)
-	harness.Wait(t, 10*time.Second, "the publisher is let in while the backend is away", func() (bool, error) {
+	harness.Wait(t, patience, "the publisher is let in while the backend is away", func() (bool, error) {
 		return s.Stream(t, entry).GetBroadcasts()[0].GetReconnectDeadline() == nil, nil
 	})
 	require.Contains(t, refusal(t, b.PublishURL(t, "0_newcomer", 0, 1)), "backend")
@@ -72,8 +73,8 @@ func kalturaOutage(t *testing.T) {
 	harness.Wait(t, 90*time.Second, "the entry is registered again", func() (bool, error) {
 		return b.State(t).Count("liveStream.registerMediaServer") > before.Count("liveStream.registerMediaServer"), nil
 	})
-	awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_BACKEND_BACK, 1, 20*time.Second)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_BACKEND_BACK, 1, patience)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	require.False(t, second.Ended(), "the publisher noticed")
 	require.Equal(t, broadcast, s.Stream(t, entry).GetBroadcasts()[0].GetId())
 	cancel()
@@ -89,7 +90,7 @@ func kalturaOutage(t *testing.T) {
 		require.EqualValues(t, 1, all[len(all)-1].Discontinuity, "only the reconnect is seen by viewers")
 	}
 	second.Stop()
-	awaitOffAir(t, b, s, entry, 60*time.Second)
+	awaitOffAir(t, b, s, entry, patience)
 	require.GreaterOrEqual(t, len(arrivedOnce(t, b, s, entry, 32)), 5)
 	require.Equal(t, before.Count("liveStream.authenticate"), b.State(t).Count("liveStream.authenticate"), "the return was decided here")
 }
@@ -104,8 +105,8 @@ func kalturaLostAnswers(t *testing.T) {
 	end := b.Inject(t, `{"kind":"lost","service":"liveStream","action":"appendRecording"}`)
 	source := harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 1), small)
 	further := harness.StartEncoder(t, s, b.PublishURL(t, entry, 0, 2), small)
-	harness.Wait(t, 40*time.Second, "a piece of each bitrate arrives", func() (bool, error) { return len(b.State(t).Segments) >= 2, nil })
-	doubted := awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT, 1, 20*time.Second)
+	harness.Wait(t, patience, "a piece of each bitrate arrives", func() (bool, error) { return len(b.State(t).Segments) >= 2, nil })
+	doubted := awaitEvents(t, s, klivev1.EventType_EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT, 1, patience)
 	end()
 
 	pending := bridge(t, s).GetPendingDeliveries()
@@ -120,10 +121,10 @@ func kalturaLostAnswers(t *testing.T) {
 	require.Equal(t, 1.0, metric)
 
 	// Further pieces go on, and nothing comes twice.
-	harness.Wait(t, 40*time.Second, "further pieces arrive", func() (bool, error) { return len(b.State(t).Segments) >= 4, nil })
+	harness.Wait(t, patience, "further pieces arrive", func() (bool, error) { return len(b.State(t).Segments) >= 4, nil })
 	source.Stop()
 	further.Stop()
-	awaitOffAir(t, b, s, entry, 40*time.Second)
+	awaitOffAir(t, b, s, entry, patience)
 	arrivedOnce(t, b, s, entry, 32) // read back: the anchor's piece is known to be there
 	sums := map[string]int{}
 	for _, piece := range b.State(t).Segments {
@@ -138,7 +139,7 @@ func kalturaLostAnswers(t *testing.T) {
 	retried, err := klivev1.NewRecordingServiceClient(s.Dial(t)).RetryDelivery(t.Context(), &klivev1.RetryDeliveryRequest{Name: pending[0].GetRecording(), Rendition: "36", Number: 1})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, retried.GetPieceCount())
-	harness.Wait(t, 20*time.Second, "the piece is delivered once more", func() (bool, error) {
+	harness.Wait(t, patience, "the piece is delivered once more", func() (bool, error) {
 		return bridge(t, s).GetPendingDeliveryCounts().GetTotal() == 0, nil
 	})
 	require.Len(t, b.State(t).Segments, len(sums)+1)
@@ -152,17 +153,17 @@ func kalturaCrash(t *testing.T) {
 	awaitNode(t, s)
 	address := b.PublishURL(t, entry, 0, 1)
 	harness.StartEncoder(t, s, address, small)
-	s.AwaitPlayable(t, entry)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitPlayable(t, s, entry)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	away := b.Inject(t, `{"kind":"down"}`)
 	broadcast := s.Stream(t, entry).GetBroadcasts()[0].GetId()
-	harness.Wait(t, 40*time.Second, "a piece is finished and waits", func() (bool, error) {
+	harness.Wait(t, patience, "a piece is finished and waits", func() (bool, error) {
 		return bridge(t, s).GetPendingDeliveryCounts().GetTotal() > 0, nil
 	})
 	s.Kill()
 	require.NoError(t, s.Relaunch(t.Context()))
 	second := harness.StartEncoder(t, s, address, small)
-	harness.Wait(t, 20*time.Second, "the publisher is let in after the restart without the backend", func() (bool, error) {
+	harness.Wait(t, patience, "the publisher is let in after the restart without the backend", func() (bool, error) {
 		all := s.Stream(t, entry).GetBroadcasts()
 		return len(all) > 0 && all[0].GetReconnectDeadline() == nil && all[0].GetState() == klivev1.BroadcastState_BROADCAST_STATE_PLAYABLE, nil
 	})
@@ -174,7 +175,7 @@ func kalturaCrash(t *testing.T) {
 
 	// Killed while a piece is on its way. The backend takes it all the same.
 	slow := b.Inject(t, `{"kind":"slow","delay":"4s","service":"liveStream","action":"appendRecording"}`)
-	harness.Wait(t, 40*time.Second, "a piece is on its way", func() (bool, error) {
+	harness.Wait(t, patience, "a piece is on its way", func() (bool, error) {
 		return bridge(t, s).GetPendingDeliveryCounts().GetSending() > 0, nil
 	})
 	s.Kill()
@@ -182,14 +183,14 @@ func kalturaCrash(t *testing.T) {
 	require.NoError(t, s.Relaunch(t.Context()))
 	require.True(t, second.Wait(10*time.Second))
 	third := harness.StartEncoder(t, s, address, small)
-	s.AwaitPlayable(t, entry)
+	awaitPlayable(t, s, entry)
 	harness.Wait(t, 60*time.Second, "nothing waits any more", func() (bool, error) {
 		counts := bridge(t, s).GetPendingDeliveryCounts()
 		return counts.GetQueued()+counts.GetSending() == 0 && third != nil, nil
 	})
 	require.Zero(t, bridge(t, s).GetPendingDeliveryCounts().GetTotal(), "the length was read back")
 	third.Stop()
-	awaitOffAir(t, b, s, entry, 90*time.Second)
+	awaitOffAir(t, b, s, entry, patience)
 	require.GreaterOrEqual(t, len(arrivedOnce(t, b, s, entry, 32)), 3)
 	require.Equal(t, 1, b.State(t).Count("liveStream.authenticate"))
 }
@@ -197,23 +198,23 @@ func kalturaCrash(t *testing.T) {
 // kalturaTakeover lets a second server take the entry. The first never ends the other's registration.
 func kalturaTakeover(t *testing.T) {
 	b := harness.StartBackend(t)
-	a := b.Serve(t, "a.example.com", "reconnect_window: 6s", "")
+	a := b.Serve(t, "a.example.com", "reconnect_window: 15s", "")
 	c := b.Serve(t, "b.example.com", "reconnect_window: 3s", "")
 	awaitNode(t, a)
 	awaitNode(t, c)
 	first := harness.StartEncoder(t, a, b.PublishURL(t, entry, 0, 1), small)
-	awaitRow(t, b, entry, kalturatest.StatusPlayable, 20*time.Second)
+	awaitRow(t, b, entry, kalturatest.StatusPlayable, patience)
 	require.Equal(t, "a.example.com", holder(t, b))
 	first.Kill()
 	harness.StartEncoder(t, c, b.PublishURLAt(t, c, entry, 0, 1), small)
-	harness.Wait(t, 20*time.Second, "the second server has the entry", func() (bool, error) {
+	harness.Wait(t, patience, "the second server has the entry", func() (bool, error) {
 		return holder(t, b) == "b.example.com" && b.Row(t, entry, "0").Status == kalturatest.StatusPlayable, nil
 	})
 	resync(t, a)
 	awaitEvents(t, a, klivev1.EventType_EVENT_TYPE_ENTRY_TAKEN_OVER, 1, 70*time.Second)
-	a.AwaitState(t, entry, klivev1.BroadcastState_BROADCAST_STATE_STOPPED, 20*time.Second)
+	a.AwaitState(t, entry, klivev1.BroadcastState_BROADCAST_STATE_STOPPED, patience)
 	over := time.Now()
-	harness.Wait(t, 20*time.Second, "the first server has nothing to do", func() (bool, error) {
+	harness.Wait(t, patience, "the first server has nothing to do", func() (bool, error) {
 		require.Equal(t, kalturatest.StatusPlayable, b.Row(t, entry, "0").Status)
 		require.Equal(t, "b.example.com", holder(t, b))
 		r := registered(t, a, entry, 0)

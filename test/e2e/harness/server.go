@@ -54,8 +54,17 @@ const stopTimeout = 30 * time.Second
 // startTimeout is how long the server may take until it is ready.
 const startTimeout = 30 * time.Second
 
-// Launch starts a server and waits until it is ready.
+// Launch starts a server and waits until it is ready. Where servers start at the same time one may take a port that was
+// free for another a moment ago; then it tries with others.
 func Launch(ctx context.Context, o Options) (*Server, error) {
+	s, err := launch(ctx, o)
+	for try := 1; err != nil && strings.Contains(err.Error(), "address already in use") && try < 5; try++ {
+		s, err = launch(ctx, o)
+	}
+	return s, err
+}
+
+func launch(ctx context.Context, o Options) (*Server, error) {
 	if o.Binary == "" {
 		binary, err := Binary()
 		if err != nil {
