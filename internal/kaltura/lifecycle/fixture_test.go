@@ -24,7 +24,6 @@ import (
 	"github.com/klive-media/klive/internal/kaltura/client"
 	"github.com/klive-media/klive/internal/kaltura/kalturatest"
 	"github.com/klive-media/klive/internal/kaltura/ks"
-	"github.com/klive-media/klive/internal/kaltura/node"
 	"github.com/klive-media/klive/internal/kaltura/profile"
 	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/stream"
@@ -291,7 +290,6 @@ type world struct {
 	book    *book.Book
 	live    *onAir
 	journal *journal
-	node    *node.Node
 	options func(*Options)
 
 	l    *Lifecycle
@@ -431,5 +429,3 @@ func (w *world) steal(k book.Key) {
 	_, err := w.client.Register(w.t.Context(), house, client.Place{Entry: k.Entry, Host: rival, Index: k.Index}, "kLive", client.StatusPlayable, false)
 	require.NoError(w.t, err)
 }
-
-func clientInt(n int) client.Int { return client.Int(n) }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,7 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/kaltura/client"
 	"github.com/klive-media/klive/internal/kaltura/kalturatest"
+	"github.com/klive-media/klive/internal/kaltura/node"
 	"github.com/klive-media/klive/internal/stream"
 )
 
@@ -258,10 +261,41 @@ func TestNodeUnknown(t *testing.T) {
 		require.Equal(t, stream.Authenticated, r.State)
 		require.Greater(t, r.Attempts, 4)
 		id := w.backend.State().Nodes[0].ID
-		require.NoError(t, w.client.EnableNode(t.Context(), clientInt(id)))
+		require.NoError(t, w.client.EnableNode(t.Context(), client.Int(id)))
 		w.pass(maxNodePause)
 		require.Equal(t, kalturatest.StatusBroadcasting, w.status(primary))
 		require.Len(t, w.journal.of(stream.EntryRegistered), 1)
+	})
+}
+
+// A refusal for want of the node makes the node ask for itself at once.
+func TestNodeIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var own *node.Node
+		w := newWorld(t, func(o *kalturatest.Options) { o.Nodes = o.Nodes[1:] }, func(o *Options) {
+			own = node.New(node.Options{Client: o.Client, Host: host, Application: "kLive", Type: "KalturaWowzaMediaServerNode", Report: node.ReportNone, Journal: o.Journal})
+			o.Node = own
+		})
+		defer w.halt()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- own.Run(ctx) }()
+		synctest.Wait()
+		w.onAir(primary)
+		state := w.backend.State()
+		require.NoError(t, w.client.Do(t.Context(), client.Call{Service: "serverNode", Action: "disable", Params: client.Params{"serverNodeId": own.ID()}}, nil))
+		w.pass(keepMax)
+		require.Greater(t, w.count("serverNode.list"), state.Count("serverNode.list"))
+		require.Contains(t, own.Status().Error, "disabled")
+		require.Equal(t, fault.NodeNotRegistered, w.journal.of(stream.EntryRefused)[0].Reason)
+		require.NoError(t, w.client.EnableNode(t.Context(), client.Int(own.ID())))
+		w.pass(maxNodePause)
+		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
+		w.live.end(primary)
+		w.pass(enough)
+		require.Zero(t, w.status(primary), "the owner is known from the node")
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
 	})
 }
 
