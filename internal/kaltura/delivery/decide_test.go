@@ -223,6 +223,29 @@ func TestTheFirstPieceBehindAnEarlierRecording(t *testing.T) {
 	}
 }
 
+func TestNothingPassesACallWhoseOutcomeIsNotKnown(t *testing.T) {
+	for name, f := range map[string]kalturatest.Fault{"no answer": {Kind: kalturatest.Down}, "a failure": {Kind: kalturatest.Code, Code: "INTERNAL_SERVERL_ERROR"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, nil)
+				q, stop := h.start(nil)
+				defer stop()
+				earlier := h.recs.begin("rec1", entry, 0)
+				time.Sleep(time.Minute)
+				r := h.recs.begin("rec2", entry, 0)
+				f.Action, f.Times = "appendRecording", 1
+				h.inject(f)
+				h.recs.piece(r, "32", 1, false)
+				synctest.Wait()
+				h.recs.piece(earlier, "32", 1, true) // makes the entry longer by as much
+				time.Sleep(settled + time.Minute)
+				require.ElementsMatch(t, append(want("rec2", "32", 1, 1), want("rec1", "32", 1, 1)...), h.got()[lane1(entry, "32", 0)])
+				require.Empty(t, q.Open())
+			})
+		})
+	}
+}
+
 func TestABackendThatLosesOneAnswerAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, nil)

@@ -64,7 +64,7 @@ func (q *Queue) place(r *row) {
 	if r.Intent != nil && r.Intent.Failed && r.Intent.Asked.After(l.touched) {
 		l.touched = r.Intent.Asked
 	}
-	if r.State == sending {
+	if r.State == sending || r.State == queued && r.Intent != nil && r.Intent.Failed {
 		l.called = r.id()
 	} else if l.called == r.id() {
 		l.called = pieceID{}

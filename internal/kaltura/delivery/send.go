@@ -187,8 +187,7 @@ func (q *Queue) failed(ctx context.Context, r *row, err error) {
 			q.refuse(ctx, r)
 			return
 		}
-		r.Content, r.fails = true, 0
-		r.Upload = nil
+		r.Content, r.fails, r.Upload, r.Intent = true, 0, nil, nil
 		if q.record(ctx, r) {
 			signal(q.kick)
 		}

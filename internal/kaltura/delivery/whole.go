@@ -59,10 +59,10 @@ func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row,
 		case old.id() == carrier || old.State == sending || old.State == delivered:
 			continue
 		case to != 0 && (old.State != inDoubt || old.Content && to == delivered):
-			r.Content, r.Upload = true, nil
+			r.Content, r.Upload, r.Intent = true, nil, nil
 			r.State, r.Done, r.Code, r.Error = to, time.Now(), "", note
 		case old.State == queued && !old.Content:
-			r.Content, r.Upload = true, nil
+			r.Content, r.Upload, r.Intent = true, nil, nil
 		default:
 			continue
 		}
