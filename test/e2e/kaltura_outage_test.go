@@ -183,15 +183,20 @@ func kalturaCrash(t *testing.T) {
 	require.NoError(t, s.Relaunch(t.Context()))
 	require.True(t, second.Wait(10*time.Second))
 	third := harness.StartEncoder(t, s, address, small)
-	awaitPlayable(t, s, entry)
-	harness.Wait(t, 60*time.Second, "nothing waits any more", func() (bool, error) {
+	harness.Wait(t, patience, "nothing waits any more", func() (bool, error) {
 		counts := bridge(t, s).GetPendingDeliveryCounts()
-		return counts.GetQueued()+counts.GetSending() == 0 && third != nil, nil
+		return counts.GetQueued()+counts.GetSending() == 0, nil
 	})
 	require.Zero(t, bridge(t, s).GetPendingDeliveryCounts().GetTotal(), "the length was read back")
+	harness.Wait(t, patience, "a third piece grows", func() (bool, error) {
+		pieces := recordings(t, s, entry)[0].GetPieces()
+		return pieces[len(pieces)-1].GetNumber() >= 3, nil
+	})
 	third.Stop()
 	awaitOffAir(t, b, s, entry, patience)
-	require.GreaterOrEqual(t, len(arrivedOnce(t, b, s, entry, 32)), 3)
+	arrived := arrivedOnce(t, b, s, entry, 32)
+	require.GreaterOrEqual(t, len(arrived), 3)
+	require.True(t, arrived[len(arrived)-1].Last)
 	require.Equal(t, 1, b.State(t).Count("liveStream.authenticate"))
 }
 
