@@ -22,6 +22,8 @@ const (
 	maxBridge = 10 * time.Second
 	// smallestGap is how much must be missing to be called a gap.
 	smallestGap = 200 * time.Millisecond
+	// keyWait is how long a key frame is waited for to begin a piece with.
+	keyWait = 30 * time.Second
 	// patience is how much further one track of a rendition must be for the other
 	// not to be waited for: the segmenter waits for a track for far less.
 	patience = 6 * time.Second
@@ -77,7 +79,10 @@ type follower struct {
 	marks int        // samples of the data track in the pieces before
 	ends  [len(kinds)]time.Duration
 	began bool // ends count
-	hole  gap  // what is missing before the segment that is taken
+	// skipping: what comes cannot begin a piece, since skipped.
+	skipping bool
+	skipped  time.Duration
+	hole     gap // what is missing before the segment that is taken
 
 	inits map[initKey][]*mp4.Track
 }
@@ -188,9 +193,10 @@ func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
 		if err != nil {
 			return err
 		}
-		if fresh && !startable(s) {
+		if fresh && !startable(s) && f.skip(lead) {
 			return nil // it cannot be decoded from here; what is missing is told at the next key frame
 		}
+		f.skipping = false
 		f.hole = f.missing(s)
 		if fresh {
 			if err := f.begin(shelf, s); lost(err) {
@@ -225,6 +231,15 @@ func (f *follower) take(shelf segment.Shelf, n uint64, s *set) error {
 		f.hole = gap{}
 	}
 	return nil
+}
+
+// skip reports whether a key frame is worth waiting for: pictures that are
+// refreshed bit by bit have none.
+func (f *follower) skip(s *segment.Segment) bool {
+	if !f.skipping {
+		f.skipping, f.skipped = true, s.Start
+	}
+	return s.Start-f.skipped < keyWait
 }
 
 // holds reports whether the piece has a track's segment n.

@@ -402,13 +402,6 @@ func (s *studio) compare(all map[string][]decoded, rendition string) {
 	}
 }
 
-func (s *studio) facts(list []stream.Event, key string) (out []string) {
-	for _, e := range list {
-		out = append(out, e.Facts[key])
-	}
-	return out
-}
-
 func describePieces(list []stream.Piece) (out []string) {
 	for _, p := range list {
 		out = append(out, fmt.Sprintf("%d: %v + %v", p.Number, p.Offset, p.Duration))

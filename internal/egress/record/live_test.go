@@ -28,7 +28,11 @@ type live struct {
 	leave context.CancelCauseFunc
 	done  chan struct{}
 	src   *source
+	fault atomic.Pointer[func(step string) error]
 }
+
+// disk lets steps on disk fail from now on.
+func (l *live) disk(f func(step string) error) { l.fault.Store(&f) }
 
 // goLive publishes x and records it in virtual time while f runs.
 func goLive(t *testing.T, o Options, x script, f func(l *live)) {
@@ -41,6 +45,12 @@ func goLive(t *testing.T, o Options, x script, f func(l *live)) {
 			g:      run.New(context.Background()), start: time.Now(), done: make(chan struct{}),
 		}
 		l.openRecorder(o)
+		l.rec.step = func(step string) error {
+			if f := l.fault.Load(); f != nil {
+				return (*f)(step)
+			}
+			return nil
+		}
 		require.NoError(t, l.g.Go("store", st.Run))
 		require.NoError(t, l.g.Go("serve", l.rec.Serve))
 		l.onAirAt("b1", false, l.start)
@@ -138,12 +148,12 @@ func TestAFullDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			goLive(t, Options{SegmentDuration: time.Minute}, script{fps: 10, gop: 2 * time.Second, to: 100 * time.Second, rate: 48000}, func(l *live) {
 				var full atomic.Bool
-				l.rec.step = func(string) error {
+				l.disk(func(string) error {
 					if full.Load() {
 						return &os.PathError{Op: "write", Path: "/secret/place", Err: syscall.ENOSPC}
 					}
 					return nil
-				}
+				})
 				full.Store(x.full == 0)
 				l.at(x.full)
 				full.Store(true)
@@ -166,12 +176,12 @@ func TestAPieceThatCannotBeFinishedIsTriedAgain(t *testing.T) {
 	goLive(t, Options{}, script{fps: 10, gop: 2 * time.Second, to: 50 * time.Second, rate: 48000}, func(l *live) {
 		var full atomic.Bool
 		full.Store(true)
-		l.rec.step = func(s string) error {
+		l.disk(func(s string) error {
 			if full.Load() && s == "piece to be written" {
 				return syscall.ENOSPC
 			}
 			return nil
-		}
+		})
 		l.at(45 * time.Second)
 		list := l.only().Pieces
 		require.Len(t, list, 3)
@@ -192,12 +202,12 @@ func TestServeFinishesWhatTheEndCouldNot(t *testing.T) {
 	goLive(t, Options{Retention: time.Hour, Held: func(_, _ string, number int) bool { return number == 1 && full.Load() }},
 		script{fps: 10, gop: 2 * time.Second, to: 30 * time.Second, rate: 48000}, func(x *live) {
 			l = x
-			l.rec.step = func(s string) error {
+			l.disk(func(s string) error {
 				if full.Load() && s == "piece to be written" {
 					return syscall.ENOSPC
 				}
 				return nil
-			}
+			})
 			l.at(15 * time.Second)
 			full.Store(true)
 			l.at(31 * time.Second)

@@ -84,7 +84,10 @@ func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
 		if err := s.start(g); err != nil {
 			return errors.Join(err, g.Stop(err))
 		}
-		s.run(ctx, b)
+		err := run.Protect("record "+info.Stream, func() error { s.run(ctx, b); return nil })
+		if err != nil {
+			return errors.Join(err, g.Stop(err)) // what was copied is kept
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -139,16 +139,16 @@ func rescaleUp(ticks int64, from, to uint32) int64 {
 
 // span is where the movie begins, and how long it lasts, in ticks of scale.
 func (m *Movie) span(scale uint32) (zero, length int64) {
-	end, any := int64(0), false
+	end, some := int64(0), false
 	for _, t := range m.filled() {
 		from, to := rescale(t.table.lowest, t.Scale, scale), rescaleUp(t.table.end, t.Scale, scale)
-		if !any || from < zero {
+		if !some || from < zero {
 			zero = from
 		}
-		if !any || to > end {
+		if !some || to > end {
 			end = to
 		}
-		any = true
+		some = true
 	}
 	return zero, end - zero
 }
