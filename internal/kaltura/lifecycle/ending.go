@@ -69,13 +69,12 @@ func (k *keeper) unregister(ctx context.Context) error {
 	case other:
 		k.takenOver(ctx, row)
 		return nil
-	case row == nil:
-		k.move(ctx, ToldEnd)
-		return nil
 	}
-	err = k.l.opts.Client.Unregister(ctx, g.Partner, k.place())
-	if err != nil && !client.HasCode(err, codeNoEntry) {
-		return err
+	if row != nil { // else it found out by itself
+		err := k.l.opts.Client.Unregister(ctx, g.Partner, k.place())
+		if err != nil && !client.HasCode(err, codeNoEntry) {
+			return err
+		}
 	}
 	k.move(ctx, ToldEnd)
 	k.l.opts.Journal.Record(stream.Event{

@@ -141,7 +141,15 @@ func (o *onAir) Statuses() (list []stream.Status, changed <-chan struct{}) {
 
 func (o *onAir) Status(string) (stream.Status, bool) { panic("not asked for here") }
 
-func (o *onAir) Session(string) (stream.SessionStatus, bool) { panic("not asked for here") }
+func (o *onAir) Session(id string) (stream.SessionStatus, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.sessions, func(s stream.SessionStatus) bool { return s.ID == id })
+	if i < 0 {
+		return stream.SessionStatus{}, false
+	}
+	return o.sessions[i], true
+}
 
 func (o *onAir) Sessions(id string) []stream.SessionStatus {
 	o.mu.Lock()
@@ -285,6 +293,7 @@ type world struct {
 	t       *testing.T
 	backend *kalturatest.Backend
 	client  *client.Client
+	rival   *client.Client // another host's
 	grants  booktest.Records
 	kept    booktest.Records
 	book    *book.Book
@@ -323,15 +332,21 @@ func newWorld(t *testing.T, backend func(*kalturatest.Options), options func(*Op
 	var err error
 	w.backend, err = kalturatest.New(o)
 	require.NoError(t, err)
-	w.client, err = client.New(client.Options{
-		URL: "http://backend.example.com", Partner: kalturatest.MediaServerPartner, Secret: secret, ClientTag: "MediaServer-" + host,
-		Transport: direct{w.backend},
-	})
-	require.NoError(t, err)
+	w.client, w.rival = w.newClient(), w.newClient()
 	w.book, err = book.New(t.Context(), &w.grants)
 	require.NoError(t, err)
 	w.start()
 	return w
+}
+
+func (w *world) newClient() *client.Client {
+	w.t.Helper()
+	c, err := client.New(client.Options{
+		URL: "http://backend.example.com", Partner: kalturatest.MediaServerPartner, Secret: secret, ClientTag: "MediaServer-" + host,
+		Transport: direct{w.backend},
+	})
+	require.NoError(w.t, err)
+	return c
 }
 
 // start starts the server.
@@ -426,6 +441,6 @@ func (w *world) registration(k book.Key) (r stream.Registration, ok bool) {
 // steal registers the entry at another host, as that host would.
 func (w *world) steal(k book.Key) {
 	w.t.Helper()
-	_, err := w.client.Register(w.t.Context(), house, client.Place{Entry: k.Entry, Host: rival, Index: k.Index}, "kLive", client.StatusPlayable, false)
+	_, err := w.rival.Register(w.t.Context(), house, client.Place{Entry: k.Entry, Host: rival, Index: k.Index}, "kLive", client.StatusPlayable, false)
 	require.NoError(w.t, err)
 }

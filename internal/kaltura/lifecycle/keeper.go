@@ -63,6 +63,7 @@ type keeper struct {
 	ended     time.Time // its end; zero while it lives
 	closed    bool      // its grant was ended
 	stale     bool      // entry and profile are to be read anew
+	lists     bool      // the backend's addresses had something to play
 	calls     calls
 	ladder    ladder
 	streams   streams
@@ -100,7 +101,7 @@ func restored(l *Lifecycle, r row) *keeper {
 	case !r.Ended.IsZero():
 		k.state = Ending
 	case r.Told == client.StatusPlayable:
-		k.state = Playing
+		k.state, k.lists = Playing, true
 	default:
 		k.state = OnAir
 	}
@@ -205,7 +206,7 @@ func (k *keeper) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		v, resync := k.read()
-		v.lists = k.l.opts.Plays == nil || k.l.opts.Plays(k.key.Entry, k.key.Index)
+		v.lists = k.listed(&v)
 		k.observe(ctx, &v)
 		next, settled := k.work(ctx, &v, resync)
 		k.show(&v)
@@ -238,6 +239,19 @@ func (k *keeper) run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+// listed reports whether the backend's addresses have something to play. Once
+// they had, the broadcast itself says when nothing is left.
+func (k *keeper) listed(v *view) bool {
+	b := v.living()
+	switch {
+	case b == nil || b.State != stream.Playable:
+		k.lists = false
+	case b.ID != k.broadcast || !k.lists:
+		k.lists = k.l.opts.Plays == nil || k.l.opts.Plays(k.key.Entry, k.key.Index)
+	}
+	return k.lists
 }
 
 // observe brings the state to what is seen.

@@ -40,7 +40,7 @@ const missingFor = 30 * time.Second
 
 // resolve asks once per broadcast which ladder the backend wants of the
 // source, and returns when to ask again, if so.
-func (k *keeper) resolve(ctx context.Context, v *view, b *stream.BroadcastStatus) time.Time {
+func (k *keeper) resolve(ctx context.Context, b *stream.BroadcastStatus) time.Time {
 	if k.l.opts.Resolver == nil {
 		return time.Time{}
 	}

@@ -70,7 +70,7 @@ func (k *keeper) keepOnAir(ctx context.Context, v *view, resync bool) time.Time 
 	if k.stale {
 		k.refresh(ctx)
 	}
-	return soonest(k.calls.due, k.resolve(ctx, v, b), k.tellStreams(ctx, v, b))
+	return soonest(k.calls.due, k.resolve(ctx, b), k.tellStreams(ctx, b))
 }
 
 // tell registers once, and notes what came of it.
@@ -184,7 +184,7 @@ func (k *keeper) refresh(ctx context.Context) {
 
 // failed notes that the backend was not told and when to try again.
 func (k *keeper) failed(ctx context.Context, err error) {
-	if errors.Is(context.Cause(ctx), context.Canceled) { // we are leaving
+	if errors.Is(ctx.Err(), context.Canceled) { // we are leaving
 		return
 	}
 	c := &k.calls

@@ -40,13 +40,13 @@ type streams struct {
 
 // tellStreams tells the renditions when they are new or changed, and returns
 // when to look next.
-func (k *keeper) tellStreams(ctx context.Context, v *view, b *stream.BroadcastStatus) time.Time {
+func (k *keeper) tellStreams(ctx context.Context, b *stream.BroadcastStatus) time.Time {
 	s := &k.streams
 	if k.state != Playing {
 		return time.Time{}
 	}
 	now := time.Now()
-	list, measured := k.compose(v, b)
+	list, measured := k.compose(b)
 	if len(list) == 0 {
 		return time.Time{}
 	}
@@ -93,7 +93,7 @@ func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
 		if err == nil {
 			return true
 		}
-		if !errors.Is(context.Cause(ctx), context.Canceled) {
+		if !errors.Is(ctx.Err(), context.Canceled) {
 			k.log.Debug("renditions could not be told", "error", err)
 		}
 		k.streams.row = 0
@@ -106,7 +106,7 @@ func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
 
 // compose is what can be watched of the broadcast, in the backend's words, by
 // ingest index; measured: the bit rate of each is.
-func (k *keeper) compose(v *view, b *stream.BroadcastStatus) (list []client.Stream, measured bool) {
+func (k *keeper) compose(b *stream.BroadcastStatus) (list []client.Stream, measured bool) {
 	figures := make(map[string]Measured)
 	if k.l.opts.Bitrates != nil {
 		for _, m := range k.l.opts.Bitrates(k.key.Entry, k.key.Index) {
@@ -123,7 +123,7 @@ func (k *keeper) compose(v *view, b *stream.BroadcastStatus) (list []client.Stre
 		s := describe(rd, m)
 		known := s.Bitrate > 0
 		if !known {
-			s.Bitrate = guess(rd, v.sessions)
+			s.Bitrate = k.guess(rd)
 			known = k.l.opts.Bitrates == nil && s.Bitrate > 0 // there will be nothing better
 		}
 		measured = measured && known
@@ -134,11 +134,9 @@ func (k *keeper) compose(v *view, b *stream.BroadcastStatus) (list []client.Stre
 
 // guess is the bit rate of a rendition that is not measured: what its session
 // brings, or what its encoder announced.
-func guess(rd *stream.RenditionStatus, sessions []stream.SessionStatus) int {
-	for i := range sessions {
-		if sessions[i].ID == rd.Session && sessions[i].Bitrate > 0 {
-			return sessions[i].Bitrate
-		}
+func (k *keeper) guess(rd *stream.RenditionStatus) int {
+	if now, ok := k.l.opts.Live.Session(rd.Session); ok && now.Bitrate > 0 {
+		return now.Bitrate
 	}
 	sum := 0
 	for _, t := range rd.Tracks {

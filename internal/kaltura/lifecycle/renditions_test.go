@@ -326,5 +326,9 @@ func TestPlaysWhenWholeSegmentsAreListed(t *testing.T) {
 		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
 		w.pass(enough)
 		require.Equal(t, 1, w.count(update))
+		lists.Store(false) // a moment in which nothing is listed is not the broadcast's end
+		w.live.leave(primary)
+		w.pass(time.Minute)
+		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
 	})
 }

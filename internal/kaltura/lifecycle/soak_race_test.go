@@ -2,4 +2,7 @@
 
 package lifecycle
 
-const soakMinutes = 5
+const (
+	soakMinutes = 5
+	fates       = 5
+)

@@ -2,6 +2,9 @@
 
 package lifecycle
 
-// soakMinutes of virtual time; the race detector makes every call ten times as
-// dear and needs fewer of them.
-const soakMinutes = 60
+// How much is tried. The race detector makes every call ten times as dear and
+// needs fewer of them.
+const (
+	soakMinutes = 60 // of virtual time
+	fates       = 30
+)
