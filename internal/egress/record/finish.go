@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -115,18 +114,8 @@ func (s *session) sync() {
 	s.dirty = false
 	s.mu.Unlock()
 	for _, w := range works {
-		to := w.written.Load()
-		switch err := w.f.Sync(); {
-		case err == nil:
-			if w.done.Load() == 0 { // its name, too
-				if err := syncDir(filepath.Dir(w.path)); err != nil {
-					s.failed(w.head.Rendition, err)
-					continue
-				}
-			}
-			w.done.Store(to)
-		case !errors.Is(err, os.ErrClosed): // finished meanwhile
-			s.failed(w.head.Rendition, fmt.Errorf("sync work file: %w", err))
+		if err := w.sync(); err != nil {
+			s.failed(w.head.Rendition, err)
 		}
 	}
 	if dirty {

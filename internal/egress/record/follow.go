@@ -101,6 +101,7 @@ func (f *follower) look(shelf segment.Shelf, all bool) {
 	for i, row := range rowsOf(f.d.id) {
 		x[i] = shelf.Index(row)
 	}
+	f.renumber(&x)
 	for {
 		n, segments, ok := f.pick(&x, all)
 		if !ok || f.until > 0 && n >= f.until {
@@ -114,6 +115,40 @@ func (f *follower) look(shelf segment.Shelf, all bool) {
 		f.rec.mu.Lock()
 		f.d.next = f.want
 		f.rec.mu.Unlock()
+	}
+}
+
+// renumber goes back to numbers that are used again: a power cut can take
+// segments from the shelf that were copied already, and with them the memory of
+// their numbers. What begins after the piece's end is new, whatever its number.
+func (f *follower) renumber(x *[len(kinds)]*segment.Index) {
+	if f.work == nil {
+		return
+	}
+	least := f.want
+	see := func(s *segment.Segment) bool {
+		fresh := s.Start >= f.work.end && belongs(s, f.info.Start)
+		if fresh && !s.Gap {
+			least = min(least, s.Number)
+		}
+		return fresh
+	}
+	for _, row := range x {
+		if row == nil {
+			continue
+		}
+		if row.Open != nil {
+			see(row.Open)
+		}
+		for i := len(row.Closed) - 1; i >= 0 && see(&row.Closed[i]); i-- {
+		}
+	}
+	if least >= f.want {
+		return
+	}
+	f.want = least
+	for k, n := range f.work.next {
+		f.work.next[k] = min(n, least)
 	}
 }
 

@@ -260,41 +260,36 @@ func (c *recording) snapshot() stream.Recording {
 
 // Split implements stream.Recordings.
 func (r *Recorder) Split(_ context.Context, name string) (int, error) {
+	type growth struct {
+		c *recording
+		d *rendition
+	}
+	var list []growth
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	asked := 0
 	for _, c := range r.all {
 		if c.info.Stream != name || !c.active || !c.closing.IsZero() {
 			continue
 		}
 		for _, d := range c.renditions {
-			if p := d.newest(); p == nil || p.state != growing {
-				continue
+			if p := d.newest(); p != nil && p.state == growing {
+				list = append(list, growth{c, d})
 			}
-			d.split = r.after(c, d)
-			asked++
 		}
 	}
-	if asked == 0 {
+	r.mu.Unlock()
+	if len(list) == 0 {
 		return 0, fault.New(fault.NotRecording, "nothing of %s is being recorded now; start a broadcast that is recorded first", name)
 	}
-	return asked, nil
-}
-
-// after is the number of the segment behind the one that is open now; mu is
-// held.
-func (r *Recorder) after(c *recording, d *rendition) uint64 {
-	n := d.next
-	shelf, ok := r.opts.Store.Shelf(shelfOf(&c.info))
-	if !ok {
-		return n
-	}
-	for _, row := range rowsOf(d.id) {
-		if x := shelf.Index(row); x != nil && x.Open != nil && belongs(x.Open, c.info.Start) {
-			n = max(n, x.Open.Number+1)
+	for _, g := range list {
+		newest := uint64(0)
+		if shelf, ok := r.opts.Store.Shelf(shelfOf(&g.c.info)); ok {
+			newest = open(shelf, g.d.id, &g.c.info)
 		}
+		r.mu.Lock()
+		g.d.split = max(g.d.next, newest+1)
+		r.mu.Unlock()
 	}
-	return n
+	return len(list), nil
 }
 
 // Stats are gauges and counters for metrics.

@@ -194,3 +194,23 @@ func TestNamesOfPieces(t *testing.T) {
 		require.False(t, ok, bad)
 	}
 }
+
+// TestNumbersThatAreUsedAgain has a shelf that forgot what was recorded.
+func TestNumbersThatAreUsedAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := openStudio(t, dir, Options{})
+	s.onAir("b1", false)
+	s.play(script{fps: 30, gop: 2 * time.Second, to: 14 * time.Second, rate: 48000})
+	s.record(egress.ErrLeaving)
+	sent := s.sent
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "shelf")))
+	s = openStudio(t, dir, Options{})
+	s.sent = sent
+	s.onAir("b1", true)
+	s.play(script{fps: 30, gop: 2 * time.Second, from: 15 * time.Second, to: 26 * time.Second, rate: 48000})
+	s.cut.End()
+	s.record(egress.ErrEnded)
+	list := s.verify("1")
+	require.Len(t, list, 2)
+	require.Len(t, s.gaps(), 1)
+}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -283,6 +284,7 @@ type work struct {
 
 	tracks []*mp4.Track // that it can hold
 	last   map[media.Kind]*workSegment
+	next   map[media.Kind]uint64 // number after that of the newest
 	first  workSegment
 	marks  int                // in this piece
 	mark   time.Duration      // stream time of the next one
@@ -305,7 +307,7 @@ func createWork(path string, init []byte, head workHead, step func(string) error
 	if err != nil {
 		return nil, fmt.Errorf("create work file: %w", err)
 	}
-	w := &work{path: path, f: f, head: head, step: step, last: make(map[media.Kind]*workSegment)}
+	w := &work{path: path, f: f, head: head, step: step, last: make(map[media.Kind]*workSegment), next: make(map[media.Kind]uint64)}
 	if w.tracks, err = mp4.Tracks(init); err != nil {
 		_ = f.Close() // nothing was written
 		return nil, fmt.Errorf("read init section: %w", err)
@@ -328,7 +330,7 @@ func reopenWork(path string, c *contents, markEvery time.Duration) (*work, error
 		_ = f.Close() // it failed already
 		return nil, fmt.Errorf("cut work file: %w", err)
 	}
-	w := &work{path: path, f: f, head: c.head, size: c.good, synced: c.synced, last: make(map[media.Kind]*workSegment)}
+	w := &work{path: path, f: f, head: c.head, size: c.good, synced: c.synced, last: make(map[media.Kind]*workSegment), next: make(map[media.Kind]uint64)}
 	for i := range c.segments {
 		w.note(c.segments[i])
 	}
@@ -350,15 +352,14 @@ func (w *work) note(s workSegment) {
 		w.first, w.start, w.end = s, s.start, s.end()
 	}
 	w.start, w.end = min(w.start, s.start), max(w.end, s.end())
-	w.last[s.kind] = &s
+	w.last[s.kind], w.next[s.kind] = &s, s.number+1
 	w.written.Store(w.size)
 }
 
 // has reports whether a segment of the kind is there with this number or a
 // later one.
 func (w *work) has(kind media.Kind, number uint64) bool {
-	s := w.last[kind]
-	return s != nil && s.number >= number
+	return w.next[kind] > number
 }
 
 // put appends bytes.
@@ -446,6 +447,30 @@ func readContent(c *segment.Content, room []byte, fill int, put func(b []byte, f
 	}
 	return nil
 }
+
+// sync syncs what is written. It may be called beside the copying.
+func (w *work) sync() error {
+	to, before := w.written.Load(), w.done.Load()
+	err := w.f.Sync()
+	if err == nil && before == 0 { // its name, too
+		err = syncDir(filepath.Dir(w.path))
+	}
+	switch {
+	case errors.Is(err, os.ErrClosed): // finished meanwhile
+		return nil
+	case err != nil:
+		// What the disk refused once it may have dropped: nothing of this file is
+		// taken for synced any more, so that its checksums count.
+		w.done.Store(unsure)
+		return fmt.Errorf("sync work file: %w", err)
+	case before != unsure:
+		w.done.Store(to)
+	}
+	return nil
+}
+
+// unsure stands for a place up to which a file is synced.
+const unsure = -1
 
 // addMark appends a sample of the data track.
 func (w *work) addMark(at time.Duration, wall time.Time, payload []byte) error {
