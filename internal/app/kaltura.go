@@ -127,7 +127,8 @@ func markSegment(shelf segment.ShelfID, row segment.RowID, number uint64, at tim
 
 // attachBridge gives the bridge what is on air.
 func (s *Server) attachBridge(ctx context.Context) error {
-	if err := s.bridge.Attach(ctx, s.registry, s.measured, s.plays); err != nil {
+	air := kaltura.Air{Live: s.registry, Measured: s.measured, Plays: s.plays, Record: s.registry.SetRecording}
+	if err := s.bridge.Attach(ctx, air); err != nil {
 		return fmt.Errorf("attach the bridge to Kaltura: %w", err)
 	}
 	s.collectBridge()

@@ -32,6 +32,7 @@ import (
 	"github.com/klive-media/klive/internal/kaltura/cue"
 	"github.com/klive-media/klive/internal/kaltura/delivery"
 	"github.com/klive-media/klive/internal/kaltura/diagnostics"
+	"github.com/klive-media/klive/internal/kaltura/explicit"
 	"github.com/klive-media/klive/internal/kaltura/ks"
 	"github.com/klive-media/klive/internal/kaltura/lifecycle"
 	"github.com/klive-media/klive/internal/kaltura/node"
@@ -90,6 +91,7 @@ type Bridge struct {
 	live        atomic.Pointer[stream.Live]
 	queue       *delivery.Queue
 	lifecycle   *lifecycle.Lifecycle
+	explicit    *explicit.Follower
 	diagnostics *diagnostics.Handler
 }
 
@@ -155,21 +157,36 @@ func (b *Bridge) Deliver(ctx context.Context, r stream.Recordings) error {
 	return nil
 }
 
-// Attach gives the bridge what is on air, what was measured of it, and whether
-// it has a whole segment to play; it is called once, before Run.
-func (b *Bridge) Attach(ctx context.Context, live stream.Live, measured func(entry string, index int) []lifecycle.Measured, plays func(entry string, index int) bool) error {
-	b.live.Store(&live)
+// Air is what the bridge needs of what is on air. All are required.
+type Air struct {
+	Live stream.Live
+	// Measured is of the listed renditions of an entry at a server index.
+	Measured func(entry string, index int) []lifecycle.Measured
+	// Plays reports whether the addresses the backend sends players to have
+	// something to play.
+	Plays func(entry string, index int) bool
+	// Record says whether and how a broadcast is recorded from now on.
+	Record func(entry string, index int, mode egress.RecordingMode) error
+}
+
+// Attach gives the bridge what is on air; it is called once, before Run.
+func (b *Bridge) Attach(ctx context.Context, air Air) error {
+	b.live.Store(&air.Live)
 	o := b.opts
 	var err error
 	b.lifecycle, err = lifecycle.New(ctx, lifecycle.Options{
-		Client: b.client, Book: b.book, Store: o.Store, Live: live, Journal: o.Journal, Resolver: b.resolve, Node: b.node,
-		Host: o.Host, Application: o.Application, Settled: b.queue.Settled, Bitrates: measured, Plays: plays, Logger: o.Logger,
+		Client: b.client, Book: b.book, Store: o.Store, Live: air.Live, Journal: o.Journal, Resolver: b.resolve, Node: b.node,
+		Host: o.Host, Application: o.Application, Settled: b.queue.Settled, Bitrates: air.Measured, Plays: air.Plays, Logger: o.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("open the registrations: %w", err)
 	}
+	b.explicit = explicit.New(explicit.Options{
+		Client: b.client, Book: b.book, Live: air.Live, Record: air.Record, Logger: o.Logger,
+		Wanted: func(e client.Entry) egress.RecordingMode { return authority.PolicyOf(e).Recording },
+	})
 	b.diagnostics = diagnostics.New(diagnostics.Options{
-		Live: live, Journal: o.Journal, Name: "klive", Version: o.Version, Host: o.Host, Start: o.Start,
+		Live: air.Live, Journal: o.Journal, Name: "klive", Version: o.Version, Host: o.Host, Start: o.Start,
 		Logger: o.Logger,
 	})
 	return nil
@@ -193,6 +210,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		{"kaltura node", b.node.Run},
 		{"kaltura authority", b.entries.Run},
 		{"kaltura lifecycle", b.lifecycle.Run},
+		{"kaltura explicit live", b.explicit.Run},
 		{"kaltura delivery", b.queue.Run},
 		{"kaltura beacons", b.beacons.Run},
 		{"kaltura diagnostics", b.diagnostics.Run},

@@ -71,8 +71,8 @@ type Options struct {
 	// ReconnectWindow is how long a publisher may be away and return without
 	// being authenticated anew.
 	ReconnectWindow time.Duration
-	Journal stream.Journal
-	Logger  *slog.Logger // nil: nothing is logged
+	Journal         stream.Journal
+	Logger          *slog.Logger // nil: nothing is logged
 }
 
 // Authority decides about publishers. It is safe for concurrent use.

@@ -26,9 +26,11 @@ type faultRequest struct {
 //	DELETE /simulator/faults[/{id}]    end one fault, or all
 //	POST   /simulator/sessions:revoke  make every session met so far invalid
 //	POST   /simulator/partners/{id}:block, …:unblock
+//	POST   /simulator/entries/{id}:goLive, …:preview   what a producer does to an entry with explicitLive
 func (b *Backend) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/simulator/")
 	partner, isPartner := strings.CutPrefix(path, "partners/")
+	entry, isEntry := strings.CutPrefix(path, "entries/")
 	fault, isFault := strings.CutPrefix(path, "faults/")
 	switch {
 	case path == "state" && r.Method == http.MethodGet:
@@ -51,9 +53,11 @@ func (b *Backend) serveAdmin(w http.ResponseWriter, r *http.Request) {
 		sendJSON(w, http.StatusOK, map[string]any{})
 	case isPartner && r.Method == http.MethodPost:
 		b.adminPartner(w, partner)
+	case isEntry && r.Method == http.MethodPost:
+		b.adminEntry(w, entry)
 	default:
 		sendError(w, http.StatusNotFound, "no such switch; see GET /simulator/state, POST and DELETE /simulator/faults, "+
-			"POST /simulator/sessions:revoke, POST /simulator/partners/{id}:block")
+			"POST /simulator/sessions:revoke, POST /simulator/partners/{id}:block, POST /simulator/entries/{id}:goLive")
 	}
 }
 
@@ -99,6 +103,32 @@ func (b *Backend) adminPartner(w http.ResponseWriter, path string) {
 		return
 	}
 	sendJSON(w, http.StatusOK, map[string]any{"partner": id, "blocked": verb == "block"})
+}
+
+func (b *Backend) adminEntry(w http.ResponseWriter, path string) {
+	id, verb, _ := strings.Cut(path, ":")
+	if (verb != "goLive" && verb != "preview") || !b.Explicit(id, verb == "goLive") {
+		sendError(w, http.StatusNotFound, "POST /simulator/entries/{id}:goLive or :preview of an entry with explicitLive")
+		return
+	}
+	sendJSON(w, http.StatusOK, map[string]any{"entry": id, "live": verb == "goLive"})
+}
+
+// Explicit does what a producer does to an entry with explicitLive: shows it
+// to everybody and records it, or takes both back. It reports whether the entry
+// is such a one.
+func (b *Backend) Explicit(entry string, live bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[entry]
+	if e == nil || !e.ExplicitLive {
+		return false
+	}
+	e.viewMode, e.recordingStatus = viewPreview, recordingStopped
+	if live {
+		e.viewMode, e.recordingStatus = viewAll, recordingActive
+	}
+	return true
 }
 
 func sendJSON(w http.ResponseWriter, status int, v any) {

@@ -215,6 +215,10 @@ func updateEntry(c *call) (any, error) {
 		}
 		set(&e.Entry, p)
 	}
+	if e.ExplicitLive { // the producer's switches: both work while the entry is on air
+		e.viewMode = p.number("viewMode", e.viewMode)
+		e.recordingStatus = p.number("recordingStatus", e.recordingStatus)
+	}
 	if _, given := p.text("currentBroadcastStartTime"); given {
 		e.currentStart = int64(p.float("currentBroadcastStartTime"))
 	}
