@@ -174,12 +174,10 @@ func kalturaCrash(t *testing.T) {
 	harness.Wait(t, 60*time.Second, "the piece is delivered", func() (bool, error) { return len(b.State(t).Segments) > 0, nil })
 
 	// Killed while a piece is on its way. The backend takes it all the same.
-	slow := b.Inject(t, `{"kind":"slow","delay":"4s","service":"liveStream","action":"appendRecording"}`)
-	harness.Wait(t, patience, "a piece is on its way", func() (bool, error) {
-		return bridge(t, s).GetPendingDeliveryCounts().GetSending() > 0, nil
-	})
+	b.Inject(t, `{"kind":"slow","delay":"4s","times":1,"service":"liveStream","action":"appendRecording"}`)
+	harness.Wait(t, patience, "a piece is on its way", func() (bool, error) { return len(b.State(t).Faults) == 0, nil })
+	require.EqualValues(t, 1, bridge(t, s).GetPendingDeliveryCounts().GetSending())
 	s.Kill()
-	slow()
 	require.NoError(t, s.Relaunch(t.Context()))
 	require.True(t, second.Wait(10*time.Second))
 	third := harness.StartEncoder(t, s, address, small)
