@@ -166,7 +166,7 @@ func TestWorkFilesCutAnywhere(t *testing.T) {
 	c, _, err := readWork(name)
 	require.NoError(t, err)
 	ends := []int64{0, 1, int64(len(c.init)), int64(len(c.init)) + 20}
-	for _, x := range c.segments {
+	for _, x := range c.segments[len(c.segments)-3:] {
 		ends = append(ends, x.at-1, x.at, x.at+1, x.at+x.size-1, x.at+x.size, x.at+x.size+10)
 	}
 	for range 5 {
@@ -174,21 +174,24 @@ func TestWorkFilesCutAnywhere(t *testing.T) {
 	}
 	for i, end := range ends {
 		for _, zeros := range []bool{false, true} {
-			dir := filepath.Join(root, fmt.Sprintf("%d %v", i, zeros))
-			require.NoError(t, os.CopyFS(dir, os.DirFS(live)))
-			b := append([]byte(nil), whole...)
-			if zeros {
-				clear(b[end:])
-			} else {
-				b = b[:end]
-			}
-			require.NoError(t, os.WriteFile(filepath.Join(dir, rel), b, 0o600))
-			again := openStudio(t, dir, Options{SegmentDuration: time.Minute})
-			again.sent = s.sent
-			again.onAir("b1", true)
-			again.cut.End()
-			again.record(egress.ErrEnded)
-			require.Len(t, again.verify("1"), 1, "cut at %d", end)
+			t.Run(fmt.Sprintf("%d at %d, zeros %v", i, end, zeros), func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Join(root, fmt.Sprintf("%d %v", i, zeros))
+				require.NoError(t, os.CopyFS(dir, os.DirFS(live)))
+				b := append([]byte(nil), whole...)
+				if zeros {
+					clear(b[end:])
+				} else {
+					b = b[:end]
+				}
+				require.NoError(t, os.WriteFile(filepath.Join(dir, rel), b, 0o600))
+				again := openStudio(t, dir, Options{SegmentDuration: time.Minute})
+				again.sent = s.sent
+				again.onAir("b1", true)
+				again.cut.End()
+				again.record(egress.ErrEnded)
+				require.Len(t, again.verify("1"), 1)
+			})
 		}
 	}
 }
