@@ -196,6 +196,9 @@ func (r *Registry) refused(req *ingest.Request, e *fault.Error) {
 			facts["index"] = strconv.Itoa(req.Index)
 		}
 	}
+	if code := e.Metadata["code"]; code != "" { // what a backend calls it
+		facts["code"] = code
+	}
 	event := Event{
 		Time: time.Now(), Type: PublishRefused, Stream: req.Stream, Reason: e.Reason, Message: e.Message, Facts: facts,
 	}

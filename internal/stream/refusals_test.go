@@ -101,11 +101,12 @@ func TestOneAddressHasFewEvents(t *testing.T) {
 func TestADoorsRefusalsAreTold(t *testing.T) {
 	onStation(t, nil, func(st *station) {
 		r := ingest.Request{Protocol: "rtmp", Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Encoder: "OBS"}
-		st.reg.Refused(r, fault.New(fault.MissingArgument, "the token (t) is missing"))
+		st.reg.Refused(r, fault.New(fault.MissingArgument, "the token (t) is missing").With("code", "MISSING_TOKEN"))
 		st.reg.Refused(r, nil)
 		events := st.journal.refusals()
 		require.Len(t, events, 1)
 		require.Equal(t, fault.MissingArgument, events[0].Reason)
 		require.Equal(t, "192.0.2.1:4000", events[0].Facts["remote"])
+		require.Equal(t, "MISSING_TOKEN", events[0].Facts["code"])
 	})
 }

@@ -11,7 +11,7 @@ import (
 const (
 	breakAfter = 5
 	firstBreak = 2 * time.Second
-	maxBreak   = 30 * time.Second
+	maxBreak   = 10 * time.Second
 )
 
 // verdict is how a call ended, as the breaker sees it.

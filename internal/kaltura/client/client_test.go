@@ -327,7 +327,7 @@ func TestBreaker(t *testing.T) {
 			require.False(t, refused())
 		}
 		require.Equal(t, []bool{true}, seen.breaker)
-		for _, pause := range []time.Duration{2, 4, 8, 16, 30, 30} {
+		for _, pause := range []time.Duration{2, 4, 8, 10, 10} {
 			require.True(t, refused())
 			time.Sleep(pause*time.Second - time.Millisecond)
 			require.True(t, refused())
