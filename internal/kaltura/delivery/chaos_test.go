@@ -39,7 +39,11 @@ func (c *chaos) fault() kalturatest.Fault {
 }
 
 func (c *chaos) step() {
-	switch n := c.IntN(12); {
+	switch n := c.IntN(13); {
+	case n == 12: // the backend goes on working behind a connection that broke
+		c.line.mu.Lock()
+		c.line.late = time.Duration(1+c.IntN(60)) * time.Second
+		c.line.mu.Unlock()
 	case n < 5:
 		for range 1 + c.IntN(4) {
 			r := c.recs[c.IntN(len(c.recs))]

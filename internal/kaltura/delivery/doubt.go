@@ -24,12 +24,10 @@ const (
 	askEach = 10 * time.Second
 )
 
-// How long a lane waits with the next piece when the ones before it, more than
-// one in a row, are in doubt.
-const (
-	doubtPause    = 30 * time.Second
-	maxDoubtPause = 15 * time.Minute
-)
+// maxDoubtPause is how long a lane waits at most with the next piece when
+// several in a row are in doubt: twice as long for each, beginning with
+// workTime.
+const maxDoubtPause = 15 * time.Minute
 
 // tolerance is how far the entry's growth may be from a piece's duration: the
 // backend counts whole milliseconds, and encoders of its numbers round.
@@ -179,7 +177,7 @@ func (q *Queue) doubt(ctx context.Context, r *row, why string) {
 	q.counts.doubted++
 	if l := q.lanes[r.lane()]; l != nil {
 		if l.doubts++; l.doubts > 1 {
-			l.until = time.Now().Add(min(doubtPause<<min(l.doubts-2, 10), maxDoubtPause))
+			l.until = time.Now().Add(min(workTime<<min(l.doubts-1, 10), maxDoubtPause))
 		}
 	}
 	q.mu.Unlock()

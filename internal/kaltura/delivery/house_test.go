@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,6 +53,9 @@ type line struct {
 	cut bool
 	// before is asked before each request reaches the backend, and may break it.
 	before func(path string) error
+	// late: the next append is carried out that much later, and its answer goes
+	// nowhere; 0: it is not.
+	late time.Duration
 }
 
 func (l *line) set(cut bool) { l.mu.Lock(); defer l.mu.Unlock(); l.cut = cut }
@@ -64,7 +69,10 @@ func (l *line) watch(before func(path string) error) {
 
 func (l *line) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	l.mu.Lock()
-	cut, before := l.cut, l.before
+	cut, before, late := l.cut, l.before, time.Duration(0)
+	if strings.HasSuffix(r.URL.Path, "/appendRecording") {
+		late, l.late = l.late, 0
+	}
 	l.mu.Unlock()
 	if cut {
 		return nil, errors.New("connection refused")
@@ -76,6 +84,20 @@ func (l *line) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 		if err := before(r.URL.Path); err != nil {
 			return nil, err
 		}
+	}
+	if late > 0 {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		again := r.Clone(context.WithoutCancel(r.Context()))
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		go func() {
+			defer func() { _ = recover() }() // a fault drops the answer: nobody hears it anyway
+			time.Sleep(late)
+			l.ServeHTTP(httptest.NewRecorder(), again)
+		}()
+		return nil, io.ErrUnexpectedEOF
 	}
 	defer func() {
 		if p := recover(); p != nil {

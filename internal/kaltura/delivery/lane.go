@@ -154,8 +154,8 @@ func (q *Queue) start(g *run.Group) time.Duration {
 			}
 		case r.next.After(now):
 			pause = min(pause, r.next.Sub(now))
-		case l.until.After(now):
-			pause = min(pause, l.until.Sub(now))
+		case l.rest(r, now) > 0:
+			pause = min(pause, l.rest(r, now))
 		default:
 			ready = append(ready, l)
 		}
@@ -203,6 +203,16 @@ func (q *Queue) release(l *lane, was *row) {
 	q.notify()
 	q.mu.Unlock()
 	signal(q.wake)
+}
+
+// rest is how long a lane must wait before its head may be sent: while the
+// backend may still be working at a call whose answer was lost, the next piece
+// could overtake it.
+func (l *lane) rest(head *row, now time.Time) time.Duration {
+	if head.State == sending { // asks only
+		return 0
+	}
+	return max(l.doubted.Add(workTime).Sub(now), l.until.Sub(now))
 }
 
 // step works on the head of a lane.

@@ -239,6 +239,6 @@ func (q *Queue) doubtUnreadable(ctx context.Context, r *row) (*row, error) {
 		return nil, fmt.Errorf("read the delivery %s: %w", r.key, err)
 	}
 	r.revision = rec.Revision
-	r.State, r.Done, r.Error = inDoubt, r.Queued, "what was kept of this delivery cannot be read, so it is not known whether it was sent"
+	r.State, r.Done, r.Error = inDoubt, rec.Created, "what was kept of this delivery cannot be read, so it is not known whether it was sent"
 	return r, nil
 }
