@@ -40,11 +40,11 @@ func TestKaltura(t *testing.T) {
 		name string
 		try  func(*testing.T)
 	}{
+		{"lost answers", kalturaLostAnswers},
 		{"outage", kalturaOutage},
 		{"crash", kalturaCrash},
 		{"saas", func(t *testing.T) { kalturaStory(t) }},
 		{"ecdn", func(t *testing.T) { kalturaStory(t, "--ecdn") }},
-		{"lost answers", kalturaLostAnswers},
 		{"takeover", kalturaTakeover},
 		{"refusals", kalturaRefusals},
 		{"blocked on air", kalturaBlockedOnAir},
