@@ -7,9 +7,10 @@
 // gets its name only once it is complete. So what is there after a crash is
 // either a finished piece or a work file that goes on.
 //
-// Recorder is the type to read first. follow.go is how segments become pieces,
-// workfile.go how they are kept meanwhile, finish.go how a piece is finished,
-// recover.go what a restart finds.
+// Recorder is the type to read first. session.go is one broadcast, follow.go
+// which piece a segment belongs to, grow.go how pieces grow, workfile.go how they
+// are kept meanwhile, finish.go how they are finished, recover.go what a restart
+// finds.
 package record
 
 import (

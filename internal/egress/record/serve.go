@@ -26,8 +26,8 @@ func (r *Recorder) Serve(ctx context.Context) error {
 	for {
 		now := time.Now()
 		for _, c := range r.orphans(now) {
-			if err := r.conclude(ctx, c); err != nil {
-				return err
+			if err := run.Protect("conclude recording", func() error { return r.conclude(ctx, c) }); err != nil && ctx.Err() == nil {
+				r.failed(c, "", err) // one recording; the others go on
 			}
 		}
 		for _, c := range r.expired(now) {
