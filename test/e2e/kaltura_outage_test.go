@@ -125,7 +125,7 @@ func kalturaLostAnswers(t *testing.T) {
 	source.Stop()
 	further.Stop()
 	awaitOffAir(t, b, s, entry, 2*patience) // behind a doubt the next piece waits until the backend is done with the call, for sure
-	arrivedOnce(t, b, s, entry, 32) // read back: the anchor's piece is known to be there
+	arrivedOnce(t, b, s, entry, 32)         // read back: the anchor's piece is known to be there
 	sums := map[string]int{}
 	for _, piece := range b.State(t).Segments {
 		sums[piece.SHA256]++
