@@ -52,8 +52,7 @@ func BenchmarkSegment(b *testing.B) {
 		b.ReportMetric(float64((processorTime()-used).Microseconds())/float64(b.N)/segments, "cpu-µs/segment")
 	})
 	b.Run("look in vain", func(b *testing.B) {
-		x := s.rec.newSession(s.b.Info())
-		require.NotNil(b, x.c)
+		x := s.rec.newSession(s.b.Info(), c)
 		x.whole = true
 		x.resume()
 		x.look(s.b, true)
@@ -79,7 +78,7 @@ func TestMemoryDoesNotGrowWithThePiece(t *testing.T) {
 	s.onAir("b1", false)
 	s.play(script{fps: 10, gop: 2 * time.Second, to: 15 * time.Minute, rate: 16000})
 	s.cut.End()
-	x := s.rec.newSession(s.b.Info())
+	x := s.rec.newSession(s.b.Info(), nil)
 	x.whole = true
 	heap := func() uint64 {
 		var m runtime.MemStats

@@ -71,8 +71,8 @@ func (r *Recorder) orphans(now time.Time) (out []*recording) {
 // conclude ends a recording whose broadcast is over. What the shelf still has
 // of it is copied first.
 func (r *Recorder) conclude(ctx context.Context, c *recording) error {
-	s := r.newSession(c.info)
-	s.c, s.whole = c, true
+	s := r.newSession(c.info, c)
+	s.whole = true
 	g := run.New(ctx)
 	if err := s.start(g); err != nil {
 		return g.Stop(err) // the server is stopping; the next run goes on

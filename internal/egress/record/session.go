@@ -71,7 +71,7 @@ func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
 		mode, changed := b.Recording()
 		info := b.Info()
 		info.Policy.Recording = mode
-		s := r.newSession(info)
+		s := r.newSession(info, r.takeUp(&info))
 		if s.c == nil && mode == egress.RecordOff {
 			select {
 			case <-changed:
@@ -98,23 +98,27 @@ func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
 	return g.Stop(context.Cause(ctx))
 }
 
-// newSession takes up the broadcast's recording, if there is one that is open.
-func (r *Recorder) newSession(info egress.Info) *session {
-	s := &session{
-		rec: r, info: info, all: make(map[string]*follower),
-		works: make(map[string]*work), wake: make(chan struct{}, 1),
-		idle: make(chan struct{}),
+// newSession makes a session of a recording that is the caller's; nil: there is
+// none yet.
+func (r *Recorder) newSession(info egress.Info, c *recording) *session {
+	return &session{
+		rec: r, info: info, c: c, all: make(map[string]*follower),
+		works: make(map[string]*work), wake: make(chan struct{}, 1), idle: make(chan struct{}),
 	}
+}
+
+// takeUp finds the broadcast's recording that is open, if there is one, and
+// makes it the caller's.
+func (r *Recorder) takeUp(info *egress.Info) *recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.all {
 		if c.info.Broadcast == info.Broadcast && c.info.Stream == info.Stream && c.closing.IsZero() && !c.active && !c.deleting {
 			c.active, c.awaited, c.left = true, false, false
-			s.c = c
-			break
+			return c
 		}
 	}
-	return s
+	return nil
 }
 
 // run copies until the broadcast ends, is not to be recorded any more, or the

@@ -214,3 +214,38 @@ func TestNumbersThatAreUsedAgain(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Len(t, s.gaps(), 1)
 }
+
+// TestOneRecordingIsEndedWhileAnotherGoesOn restarts the server when one
+// recording of a broadcast is not finished yet and the next is open.
+func TestOneRecordingIsEndedWhileAnotherGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	s := openStudio(t, dir, Options{})
+	s.onAir("b1", false)
+	s.play(script{fps: 30, gop: 2 * time.Second, to: 14 * time.Second, rate: 48000})
+	s.record(egress.ErrLeaving)
+	for _, c := range s.rec.all { // it was ended, and the server killed then
+		c.closing = begun.Add(14 * time.Second)
+		require.NoError(t, s.rec.save(c))
+	}
+	s = openStudio(t, dir, Options{})
+	s.onAir("b1", true)
+	s.play(script{fps: 30, gop: 2 * time.Second, from: 14 * time.Second, to: 20 * time.Second, rate: 48000})
+	s.record(egress.ErrLeaving)
+	list := s.rec.List("")
+	require.Len(t, list, 2)
+	require.InDelta(t, 14*time.Second, list[0].Pieces[0].Offset, float64(50*time.Millisecond), "nothing is recorded twice")
+
+	s = openStudio(t, dir, Options{})
+	for _, c := range s.rec.orphans(time.Now()) {
+		require.NoError(t, s.rec.conclude(t.Context(), c))
+	}
+	list = s.rec.List("")
+	require.False(t, list[1].End.IsZero())
+	require.True(t, list[0].End.IsZero())
+	s.onAir("b1", true)
+	s.cut.End()
+	s.record(egress.ErrEnded)
+	list = s.rec.List("")
+	require.Len(t, list, 2, "the open one went on")
+	require.False(t, list[0].End.IsZero())
+}
