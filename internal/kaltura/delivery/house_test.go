@@ -90,9 +90,11 @@ func (l *line) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 		if err != nil {
 			return nil, err
 		}
-		again := r.Clone(context.WithoutCancel(r.Context()))
+		working, done := context.WithTimeout(context.WithoutCancel(r.Context()), 65*time.Second) // whatever a fault adds
+		again := r.Clone(working)
 		again.Body = io.NopCloser(bytes.NewReader(body))
 		go func() {
+			defer done()
 			defer func() { _ = recover() }() // a fault drops the answer: nobody hears it anyway
 			time.Sleep(late)
 			l.ServeHTTP(httptest.NewRecorder(), again)
