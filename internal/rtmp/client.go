@@ -22,6 +22,7 @@ type ClientConn struct {
 	*wire
 	stream      uint32
 	transaction float64
+	server      Enhanced
 
 	ping atomic.Uint64 // a ping to answer: pingPending and its datum
 	ack  atomic.Uint64 // bytes to acknowledge; 0: nothing
@@ -53,6 +54,7 @@ func (c *ClientConn) Connect(to Connect) error {
 	if to.SwfURL != "" {
 		object = append(object, amf.Property{Name: "swfUrl", Value: to.SwfURL})
 	}
+	object = append(object, to.Enhanced.properties()...)
 	err = errors.Join(
 		c.w.Prepend(c2),
 		c.w.SetSize(OutChunkSize),
@@ -61,9 +63,13 @@ func (c *ClientConn) Connect(to Connect) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.call("connect", object)
+	cmd, err := c.call("connect", object)
+	c.server = readEnhanced(cmd.Object)
 	return err
 }
+
+// Server is what the server said of Enhanced RTMP in its answer to connect.
+func (c *ClientConn) Server() Enhanced { return c.server }
 
 // Publish asks for the publication of name and waits until it is granted. A
 // refusal is a *StatusError.
@@ -73,10 +79,11 @@ func (c *ClientConn) Publish(name string) error {
 	if err := errors.Join(c.notify("releaseStream", name), c.notify("FCPublish", name)); err != nil {
 		return err
 	}
-	args, err := c.call("createStream", amf.Null{})
+	cmd, err := c.call("createStream", amf.Null{})
 	if err != nil {
 		return err
 	}
+	args := cmd.Args
 	if len(args) == 0 {
 		return fault.New(fault.ProtocolError, "the RTMP server answered createStream without a stream")
 	}
@@ -125,24 +132,24 @@ func (c *ClientConn) notify(name string, args ...amf.Value) error {
 }
 
 // call sends a command and waits for its answer.
-func (c *ClientConn) call(name string, object amf.Value, args ...amf.Value) ([]amf.Value, error) {
+func (c *ClientConn) call(name string, object amf.Value, args ...amf.Value) (message.Command, error) {
 	c.transaction++
 	if err := c.command(0, message.Command{Name: name, Transaction: c.transaction, Object: object, Args: args}); err != nil {
-		return nil, err
+		return message.Command{}, err
 	}
 	for {
 		cmd, err := c.readCommand()
 		if err != nil {
-			return nil, err
+			return message.Command{}, err
 		}
 		if cmd.Transaction != c.transaction {
 			continue // the answer to a notify, which may be a refusal without meaning
 		}
 		switch cmd.Name {
 		case "_result":
-			return cmd.Args, nil
+			return cmd, nil
 		case "_error":
-			return nil, &StatusError{infoOf(cmd.Object, cmd.Args)}
+			return message.Command{}, &StatusError{infoOf(cmd.Object, cmd.Args)}
 		}
 	}
 }
@@ -191,7 +198,9 @@ func (c *ClientConn) Flush() error {
 
 // Serve reads what the server says during the publication, until the
 // connection ends or is interrupted. It returns a *StatusError when the server
-// ended the publication with words, else the error of the connection.
+// ended the publication with words, or asked to reconnect (ReconnectRequest;
+// the publication then goes on, and Serve may be called again), else the error
+// of the connection.
 func (c *ClientConn) Serve() error {
 	var m message.Message
 	for {
@@ -220,7 +229,8 @@ func (c *ClientConn) Serve() error {
 			if err != nil {
 				return err
 			}
-			if info := infoOf(cmd.Object, cmd.Args); cmd.Name == "onStatus" && info.Level == LevelError {
+			info := infoOf(cmd.Object, cmd.Args)
+			if cmd.Name == "onStatus" && (info.Level == LevelError || info.Code == ReconnectRequest) {
 				return &StatusError{info}
 			}
 		}

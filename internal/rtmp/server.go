@@ -28,6 +28,7 @@ type ServerConn struct {
 	*wire
 	c2      bool // the peer's C2 was read
 	connect float64
+	peer    Enhanced
 	streams uint32  // message stream ids given out
 	publish Publish // the publication asked for or on air
 }
@@ -42,6 +43,8 @@ type Connect struct {
 	FlashVer string // the encoder's name: "FMLE/3.0 (compatible; FMSc/1.0)"
 	// ObjectEncoding is 0 or 3; we answer in 0 to both.
 	ObjectEncoding float64
+	// Enhanced is what the peer says of Enhanced RTMP.
+	Enhanced Enhanced
 }
 
 // Publish is what a peer wants to publish (section 7.2.2.6).
@@ -86,6 +89,7 @@ func (c *ServerConn) ReadConnect() (Connect, error) {
 	}
 	c.connect = cmd.Transaction
 	encoding, _ := amf.LookupNumber(cmd.Object, "objectEncoding")
+	c.peer = readEnhanced(cmd.Object)
 	return Connect{
 		App:            amf.LookupString(cmd.Object, "app"),
 		TcURL:          amf.LookupString(cmd.Object, "tcUrl"),
@@ -93,16 +97,21 @@ func (c *ServerConn) ReadConnect() (Connect, error) {
 		PageURL:        amf.LookupString(cmd.Object, "pageUrl"),
 		FlashVer:       amf.LookupString(cmd.Object, "flashVer"),
 		ObjectEncoding: encoding,
+		Enhanced:       c.peer,
 	}, nil
 }
 
 // AcceptConnect lets the peer in, as far as ReadPublish.
 func (c *ServerConn) AcceptConnect() error {
+	properties := serverProperties()
+	if c.peer.said() {
+		properties = append(properties, c.o.Offer.properties()...)
+	}
 	err := errors.Join(
 		c.send(message.NewUint32(message.TypeWindowAckSize, WindowSize)),
 		c.send(message.NewSetPeerBandwidth(WindowSize, message.LimitDynamic)),
 		c.w.SetSize(OutChunkSize),
-		c.command(0, message.Command{Name: "_result", Transaction: c.connect, Object: serverProperties(),
+		c.command(0, message.Command{Name: "_result", Transaction: c.connect, Object: properties,
 			Args: []amf.Value{Info{LevelStatus, ConnectSuccess, "Connection succeeded."}.object("objectEncoding", 0.0)}}),
 	)
 	return err
@@ -173,6 +182,17 @@ func (c *ServerConn) RejectPublish(code, description string) error {
 		return err
 	}
 	return c.w.Flush()
+}
+
+// RequestReconnect asks a peer that announced CapReconnect to connect anew at
+// its next key frame (Enhanced RTMP v2, "Reconnect Request"); it goes on until
+// then. The reading goroutine calls it; the request is sent before it waits
+// for the peer again. Others are not asked, and false is returned.
+func (c *ServerConn) RequestReconnect(description string) (bool, error) {
+	if !c.peer.Caps.Has(CapReconnect) {
+		return false, nil
+	}
+	return true, c.status(0, Info{LevelStatus, ReconnectRequest, description})
 }
 
 // Dismiss tells a peer that is on air, or on the way there, why the connection

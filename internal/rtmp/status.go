@@ -20,6 +20,7 @@ const (
 	ConnectSuccess      = "NetConnection.Connect.Success"
 	ConnectRejected     = "NetConnection.Connect.Rejected"
 	ConnectAppShutdown  = "NetConnection.Connect.AppShutdown"
+	ReconnectRequest    = "NetConnection.Connect.ReconnectRequest" // Enhanced RTMP v2
 	CallFailed          = "NetConnection.Call.Failed"
 	PublishStart        = "NetStream.Publish.Start"
 	PublishBadName      = "NetStream.Publish.BadName"

@@ -52,6 +52,9 @@ type Options struct {
 	HandshakeTimeout time.Duration // until the handshake is done
 	SetupTimeout     time.Duration // then until publish is asked for (server) or answered (client)
 	WriteTimeout     time.Duration // for each write
+	// Offer is what the server's end answers to a peer that speaks of Enhanced
+	// RTMP in connect. Others get the plain answer.
+	Offer Enhanced
 	// Allocator gives the memory of media and data messages; nil: one
 	// allocation each.
 	Allocator chunk.Allocator

@@ -286,6 +286,10 @@ func streamInf(b []byte, video, audio *segment.Index, audioPeak int) []byte {
 		b = append(b, 'x')
 		b = strconv.AppendInt(b, int64(h), 10)
 	}
+	if r := videoRange(video.Track.Video.Color); r != "" {
+		b = append(b, ",VIDEO-RANGE="...)
+		b = append(b, r...)
+	}
 	rate := video.FrameRate
 	if rate <= 0 {
 		rate = video.Track.Video.FrameRate
@@ -295,6 +299,18 @@ func streamInf(b []byte, video, audio *segment.Index, audioPeak int) []byte {
 		b = strconv.AppendFloat(b, rate, 'f', 3, 64)
 	}
 	return b
+}
+
+// videoRange is VIDEO-RANGE of pictures with a high dynamic range; "" for the
+// standard one, which is what its absence means (RFC 8216bis 4.4.6.2).
+func videoRange(c media.Color) string {
+	switch c.Transfer {
+	case media.TransferPQ:
+		return "PQ"
+	case media.TransferHLG:
+		return "HLG"
+	}
+	return ""
 }
 
 // bandwidth is the row's peak in bit/s; while no segment is finished, what the

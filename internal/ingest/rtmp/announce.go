@@ -20,16 +20,18 @@ func (d *demuxer) changed(now time.Time) error {
 
 // ready reports whether the tracks known now are to be announced: when both
 // are there, or all that the metadata promised; when nothing was promised,
-// with the first frame, as configurations come before frames; and in any case
-// ingest.AnnounceWait after the first, by the server's or the media's clock.
+// with the first frame, as configurations come before frames, unless one waits
+// for a frame to be complete; and in any case ingest.AnnounceWait after the first, by the server's or the media's clock.
 func (d *demuxer) ready(now time.Time) bool {
+	video, audio := d.video.track != nil, d.audio.track != nil
 	switch {
-	case d.video == nil && d.audio == nil:
+	case !video && !audio:
 		return false
-	case d.video != nil && d.audio != nil:
+	case video && audio:
 		return true
-	case d.meta.video || d.meta.audio:
-		if (d.video != nil || !d.meta.video) && (d.audio != nil || !d.meta.audio) {
+	case d.video.pending() || d.audio.pending():
+	case d.id == 0 && (d.meta.video || d.meta.audio):
+		if (video || !d.meta.video) && (audio || !d.meta.audio) {
 			return true
 		}
 	case d.frames:
@@ -50,7 +52,7 @@ func (d *demuxer) heldFor() time.Duration {
 // announce declares the tracks and lets go what was held back for them.
 func (d *demuxer) announce() error {
 	tracks := make([]*media.Track, 0, 3)
-	for _, t := range [...]*media.Track{d.video, d.audio, d.data} {
+	for _, t := range [...]*media.Track{d.video.track, d.audio.track, d.data} {
 		if t != nil {
 			tracks = append(tracks, t)
 		}
@@ -93,6 +95,10 @@ func (d *demuxer) write(p media.Packet) error {
 			}
 		}
 		return d.pub.Write(p)
+	}
+	if d.pub == nil && (len(d.held) >= maxHeld || d.heldBytes+len(p.Payload) > maxHeldBytes) {
+		clear(d.held) // the place of a further track is still being asked for
+		d.held, d.heldBytes, d.firstDTS = d.held[:0], 0, -1
 	}
 	if p.Track.Kind != media.Data {
 		d.frames = true

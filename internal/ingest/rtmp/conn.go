@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
@@ -36,6 +37,9 @@ type conn struct {
 	address  wire.Connect
 	spoke    bool // the peer has sent connect
 
+	asked atomic.Bool // the peer is to be asked to reconnect
+	moved bool        // it was
+
 	badSince  uint64 // messages dropped since the last line in the log
 	badLogged time.Time
 }
@@ -58,7 +62,10 @@ func (c *conn) run(ctx context.Context) error {
 	cause := c.serve(ctx)
 	var said error
 	if goodbye := c.goodbye(cause); goodbye != nil {
-		said = c.wire.Dismiss(refusalCode(goodbye), goodbye.Message)
+		if goodbye.Reason == fault.ServerDraining {
+			said = c.requestReconnect()
+		}
+		said = errors.Join(said, c.wire.Dismiss(refusalCode(goodbye), goodbye.Message))
 	}
 	if errors.Is(cause, errSilent) {
 		said = c.wire.Close()
@@ -156,7 +163,7 @@ func (c *conn) publication(ctx context.Context, p wire.Publish) error {
 		cause = c.why(ctx, pub, err)
 		return cause
 	}
-	cause = c.feed(ctx, pub)
+	cause = c.feed(ctx, pub, r)
 	return cause
 }
 
@@ -188,22 +195,20 @@ func (c *conn) testify(err error) {
 }
 
 // feed maps messages to packets until the publication ends. The error is why.
-func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
+func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Request) (cause error) {
+	cause = fault.New(fault.InternalError, "the connection of the encoder met an error of the server")
+	opening, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	defer close(ended)
-	// A dismissal must reach a peer that sends nothing.
-	err := c.peers.Detach("rtmp dismissal "+c.remote.String(), func(context.Context) error {
-		select {
-		case <-pub.Done():
-			c.wire.Interrupt()
-		case <-ended:
-		}
-		return nil
-	}, nil)
-	if err != nil {
+	d := newDemuxer(pub, &c.slab, time.Now(), c.badMessage)
+	d.more = c.furtherTracks(opening, r, ended)
+	defer func() { // also behind a panic
+		cancel()
+		d.more.finish(publicCause(cause))
+		close(ended)
+	}()
+	if err := c.peers.Detach("rtmp dismissal "+c.remote.String(), c.interrupter(pub, ended), nil); err != nil {
 		return c.why(ctx, pub, err)
 	}
-	d := newDemuxer(pub, &c.slab, time.Now(), c.badMessage)
 	var m message.Message
 	for {
 		if err := c.wire.ReadMedia(&m); err != nil {
@@ -216,6 +221,80 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
 		if err := d.message(&m, time.Now()); err != nil {
 			return c.why(ctx, pub, err)
 		}
+		if c.asked.Load() && !c.moved {
+			if err := c.requestReconnect(); err != nil {
+				return c.why(ctx, pub, err)
+			}
+		}
+	}
+}
+
+// interrupter wakes the reader when the publication is dismissed, as the peer
+// may send nothing, and lets it know when the server begins to drain.
+func (c *conn) interrupter(pub ingest.Publication, ended <-chan struct{}) func(context.Context) error {
+	return func(context.Context) error {
+		draining := c.s.o.Draining
+		for {
+			select {
+			case <-pub.Done():
+				c.wire.Interrupt()
+				return nil
+			case <-draining:
+				c.asked.Store(true)
+				draining = nil
+			case <-ended:
+				return nil
+			}
+		}
+	}
+}
+
+// requestReconnect asks the peer to go elsewhere, once, if it knows how.
+func (c *conn) requestReconnect() error {
+	if c.moved {
+		return nil
+	}
+	c.moved = true
+	told, err := c.wire.RequestReconnect("the server is about to stop; please connect again")
+	if told {
+		c.log.Info("asked the encoder to reconnect")
+	}
+	return err
+}
+
+// furtherTracks are the tracks that a multitrack encoder sends beside the
+// publication r. Their places are asked for while the connection goes on.
+func (c *conn) furtherTracks(ctx context.Context, r ingest.Request, ended <-chan struct{}) *tracks {
+	refusals := 0
+	return &tracks{
+		index: r.Index,
+		open: func(index int) <-chan opening {
+			own := r
+			own.Index, own.Counters = index, new(ingest.Counters)
+			answer := make(chan opening)
+			ask := func(context.Context) error {
+				pub, err := c.open(ctx, own)
+				select {
+				case answer <- opening{pub, err}:
+				case <-ended:
+					if pub != nil {
+						pub.Close(publicCause(wire.ErrUnpublished))
+					}
+				}
+				return nil
+			}
+			if err := c.peers.Detach("rtmp track "+own.Name()+" "+c.remote.String(), ask, nil); err != nil {
+				return nil // shutting down; the connection is, too
+			}
+			return answer
+		},
+		taken: func(n int64) { c.s.stats.FurtherTracks.Add(n) },
+		refused: func(k media.Kind, id uint8, err error) {
+			c.s.stats.RefusedTracks.Add(1)
+			if refusals++; refusals <= maxCompanions+1 {
+				c.log.Warn("a further track is not carried", "kind", k, "track", id, "reason", describe(err))
+			}
+		},
 	}
 }
 

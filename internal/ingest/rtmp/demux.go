@@ -1,13 +1,11 @@
 package rtmp
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/media"
-	"github.com/klive-media/klive/internal/media/codec/h264"
 	"github.com/klive-media/klive/internal/rtmp/flv"
 	"github.com/klive-media/klive/internal/rtmp/message"
 )
@@ -26,13 +24,14 @@ type demuxer struct {
 	pub   ingest.Publication
 	slab  *media.Slab
 	bad   func(error) // told of each message that is dropped
-	clock clock
-	meta  metadata
-	start time.Time // of the clock of Packet.Captured
+	clock *clock      // of the connection
+	meta  *metadata   // of the connection
+	start time.Time   // of the clock of Packet.Captured
+	id    uint8       // the number of its tracks in meta
 
-	video, audio, data *media.Track
-	lengthSize         int  // of NAL units in video messages
-	videoNew, audioNew bool // the next packet is the first of a changed track
+	video, audio lane
+	data         *media.Track
+	color        media.Color // as the sender's metadata say
 
 	announced bool
 	frames    bool      // some frame came
@@ -40,10 +39,12 @@ type demuxer struct {
 	firstDTS  time.Duration
 	held      []media.Packet
 	heldBytes int
+
+	more *tracks // the further tracks of the connection; nil: they are dropped
 }
 
 func newDemuxer(pub ingest.Publication, slab *media.Slab, now time.Time, bad func(error)) *demuxer {
-	return &demuxer{pub: pub, slab: slab, start: now, bad: bad}
+	return &demuxer{pub: pub, slab: slab, start: now, bad: bad, clock: new(clock), meta: new(metadata)}
 }
 
 // message maps one audio, video or data message. The packet keeps the
@@ -62,15 +63,23 @@ func (d *demuxer) message(m *message.Message, now time.Time) error {
 	case message.TypeData, message.TypeDataAMF3:
 		err = d.dataMessage(m, now)
 	}
-	if err != nil || d.announced || !d.ready(now) {
+	if err != nil {
 		return err
+	}
+	return d.settle(now)
+}
+
+// settle announces the tracks when they are ready.
+func (d *demuxer) settle(now time.Time) error {
+	if d.announced || d.pub == nil || !d.ready(now) {
+		return nil
 	}
 	return d.announce()
 }
 
 // finish lets go what was held back for what never came.
 func (d *demuxer) finish() error {
-	if d.video == nil && d.audio == nil {
+	if d.pub == nil || d.video.track == nil && d.audio.track == nil {
 		return nil
 	}
 	if !d.announced {
@@ -81,177 +90,54 @@ func (d *demuxer) finish() error {
 	return d.release()
 }
 
+// legacyVideo are the codecs by their numbers in FLV.
+var legacyVideo = map[flv.VideoCodec]media.Codec{flv.VideoAVC: media.H264, flv.VideoHEVC: media.HEVC}
+
+// legacyAudio likewise.
+var legacyAudio = map[flv.AudioCodec]media.Codec{
+	flv.AudioAAC: media.AAC, flv.AudioMP3: media.MP3, flv.AudioMP3Slow: media.MP3,
+}
+
 func (d *demuxer) videoMessage(m *message.Message, now time.Time) error {
 	h, body, err := flv.ParseVideo(m.Payload)
-	switch {
-	case err != nil:
-		d.bad(err)
-		return nil
-	case h.Enhanced:
-		return unsupportedEnhanced("video", h.FourCC, "H.264")
-	case h.Frame == flv.FrameCommand:
-		return nil
-	case h.Codec != flv.VideoAVC:
-		return fault.New(fault.UnsupportedCodec, "the video codec %s is not supported over RTMP; set the encoder to H.264", h.Codec)
-	}
-	switch h.Packet {
-	case flv.PacketConfig:
-		if len(body) == 0 {
-			return nil // some encoders announce themselves so before they are ready
-		}
-		return d.videoConfig(body, now)
-	case flv.PacketFrames:
-		return d.videoFrame(m.Timestamp, h, body, now)
-	}
-	return nil // the end of a sequence, which the next message contradicts or confirms
-}
-
-// videoConfig takes a sequence header, the first or a changed one.
-func (d *demuxer) videoConfig(avcC []byte, now time.Time) error {
-	t, lengthSize, err := avcTrack(avcC)
-	if err != nil {
-		return d.badConfig(d.video, err)
-	}
-	d.lengthSize = lengthSize
-	return d.setVideo(t, now)
-}
-
-func (d *demuxer) setVideo(t *media.Track, now time.Time) error {
-	if d.video != nil && bytes.Equal(d.video.Config, t.Config) {
-		return nil // repeated, as many encoders do with each key frame
-	}
-	if t.Video.FrameRate == 0 {
-		t.Video.FrameRate = d.meta.frameRate
-	}
-	t.Bitrate = d.meta.videoBitrate
-	d.videoNew = d.video != nil
-	d.forget(d.video)
-	d.video = t
-	return d.changed(now)
-}
-
-func (d *demuxer) videoFrame(stamp uint32, h flv.Video, body []byte, now time.Time) error {
-	if d.video == nil {
-		d.bad(fault.New(fault.BadMedia, "a video frame came before the H.264 configuration"))
-		return nil
-	}
-	payload, info, err := h264.NormalizePayload(d.slab, body, d.lengthSize)
 	if err != nil {
 		d.bad(err)
 		return nil
 	}
-	if info.ParameterSets {
-		if err := d.inBandConfig(body, now); err != nil {
-			return err
+	if h.Enhanced {
+		return d.enhancedVideo(m.Timestamp, h, body, now)
+	}
+	if h.Frame == flv.FrameCommand {
+		return nil
+	}
+	u := unit{codec: media.H264, packet: h.Packet, stamp: m.Timestamp, composition: h.CompositionTime, frame: h.Frame, body: body}
+	if h.Codec != flv.VideoAVC {
+		if u.codec = legacyVideo[h.Codec]; u.codec == media.UnknownCodec {
+			return fault.New(fault.UnsupportedCodec, "the video codec %s is not supported over RTMP; set the encoder to H.264", h.Codec)
 		}
 	}
-	if len(payload) == 0 {
-		return nil // parameter sets or fillers alone
-	}
-	p := media.Packet{Track: d.video, Payload: payload, Captured: d.captured(now)}
-	p.DTS = d.clock.media(stamp)
-	// A negative composition time breaks the promise that nothing is shown
-	// before it is decoded; such a picture is shown as soon as it can be.
-	p.PTS = p.DTS + time.Duration(max(h.CompositionTime, 0))*time.Millisecond
-	if isKey(h.Frame, info) {
-		p.Flags |= media.Key
-	}
-	if h.Frame == flv.FrameDisposable || info.Droppable {
-		p.Flags |= media.Droppable
-	}
-	if d.videoNew {
-		p.Flags |= media.NewConfig
-		d.videoNew = false
-	}
-	return d.write(p)
-}
-
-// isKey reports whether decoding can start with a frame. What is in it counts:
-// with periodic intra refresh encoders mark frames as key from which the
-// picture is only whole some frames later. Where it says nothing, the sender's
-// mark does.
-func isKey(frame flv.FrameType, info h264.Info) bool {
-	switch {
-	case info.Slices == 0:
-		return false
-	case info.Recovery && !info.IDR:
-		return info.RecoveryFrames == 0
-	}
-	return info.IDR || frame == flv.FrameKey
-}
-
-// inBandConfig takes parameter sets that stand in a frame. Usually they repeat
-// the sequence header; an encoder that changes its picture without sending a
-// new one says it only here.
-func (d *demuxer) inBandConfig(body []byte, now time.Time) error {
-	config, changed, err := h264.UpdateConfig(d.video.Config, body, d.lengthSize)
-	if err == nil && changed {
-		var t *media.Track
-		if t, _, err = avcTrack(config); err == nil {
-			return d.setVideo(t, now)
-		}
-	}
-	if err != nil {
-		d.bad(err)
-	}
-	return nil
+	return d.unit(&d.video, &u, now)
 }
 
 func (d *demuxer) audioMessage(m *message.Message, now time.Time) error {
 	h, body, err := flv.ParseAudio(m.Payload)
-	switch {
-	case err != nil:
+	if err != nil {
 		d.bad(err)
 		return nil
-	case h.Enhanced:
-		return unsupportedEnhanced("audio", h.FourCC, "AAC")
-	case h.Codec != flv.AudioAAC:
-		return fault.New(fault.UnsupportedCodec, "the audio codec %s is not supported over RTMP; set the encoder to AAC", h.Codec)
 	}
-	switch h.Packet {
-	case flv.PacketConfig:
-		if len(body) == 0 {
-			return nil
+	if h.Enhanced {
+		return d.enhancedAudio(m.Timestamp, h, body, now)
+	}
+	u := unit{codec: media.AAC, packet: h.Packet, stamp: m.Timestamp, body: body}
+	if h.Codec != flv.AudioAAC {
+		if u.codec = legacyAudio[h.Codec]; u.codec == media.UnknownCodec {
+			return fault.New(fault.UnsupportedCodec, "the audio codec %s is not supported over RTMP; set the encoder to AAC", h.Codec)
 		}
-		return d.audioConfig(body, now)
-	case flv.PacketFrames:
-		return d.audioFrame(m.Timestamp, body, now)
 	}
-	return nil
-}
-
-func (d *demuxer) audioConfig(asc []byte, now time.Time) error {
-	if d.audio != nil && bytes.Equal(d.audio.Config, asc) {
+	if len(body) == 0 {
 		return nil
 	}
-	t, err := aacTrack(asc)
-	if err != nil {
-		return d.badConfig(d.audio, err)
-	}
-	t.Bitrate = d.meta.audioBitrate
-	d.audioNew = d.audio != nil
-	d.forget(d.audio)
-	d.audio = t
-	return d.changed(now)
-}
-
-func (d *demuxer) audioFrame(stamp uint32, body []byte, now time.Time) error {
-	switch {
-	case d.audio == nil:
-		d.bad(fault.New(fault.BadMedia, "an audio frame came before the AAC configuration"))
-		return nil
-	case len(body) == 0:
-		return nil
-	}
-	p := media.Packet{Track: d.audio, Flags: media.Key, Payload: body, Captured: d.captured(now)}
-	p.DTS = d.clock.media(stamp)
-	p.PTS = p.DTS
-	p.Duration = frameDuration(d.audio)
-	if d.audioNew {
-		p.Flags |= media.NewConfig
-		d.audioNew = false
-	}
-	return d.write(p)
+	return d.unit(&d.audio, &u, now)
 }
 
 // dataMessage keeps a data message, whatever its name.
@@ -265,7 +151,7 @@ func (d *demuxer) dataMessage(m *message.Message, now time.Time) error {
 		return nil
 	}
 	if data.Name == "onMetaData" {
-		d.meta = readMetadata(&data)
+		*d.meta = readMetadata(&data)
 	}
 	if d.data == nil {
 		d.data = &media.Track{Kind: media.Data, Codec: media.AMF0, TimeScale: wireTimeScale}
@@ -279,24 +165,6 @@ func (d *demuxer) dataMessage(m *message.Message, now time.Time) error {
 	return d.write(media.Packet{Track: d.data, Flags: media.Key, DTS: at, PTS: at, Captured: d.captured(now), Payload: data.Body})
 }
 
-// badConfig is what becomes of a configuration that cannot be read: with
-// nothing to fall back on, the end.
-func (d *demuxer) badConfig(current *media.Track, err error) error {
-	if current == nil {
-		return err
-	}
-	d.bad(err)
-	return nil
-}
-
 // captured is the wall clock of the publication's start moved by monotonic
 // time, so that a step of the wall clock does not reach the packets.
 func (d *demuxer) captured(now time.Time) time.Time { return d.start.Add(now.Sub(d.start)) }
-
-// unsupportedEnhanced refuses a codec named by FourCC.
-func unsupportedEnhanced(kind string, f flv.FourCC, instead string) error {
-	if f == 0 {
-		return fault.New(fault.UnsupportedCodec, "several %s tracks over Enhanced RTMP are not supported yet; send one", kind)
-	}
-	return fault.New(fault.UnsupportedCodec, "codec %s over Enhanced RTMP is not supported yet; set the encoder to %s", f, instead)
-}

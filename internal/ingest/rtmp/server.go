@@ -16,6 +16,8 @@ import (
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/media/codec"
 	wire "github.com/klive-media/klive/internal/rtmp"
 	"github.com/klive-media/klive/internal/run"
 )
@@ -45,6 +47,9 @@ type Options struct {
 	// that have not published yet. Above them connections are closed without a
 	// word. 0: no limit.
 	MaxConnections, MaxWaiting int
+	// Draining is closed when the server begins to drain: encoders that know how
+	// are asked to reconnect. nil: they are asked when Run ends.
+	Draining <-chan struct{}
 	// OpenTimeout bounds the gate; 0 is DefaultOpenTimeout.
 	OpenTimeout time.Duration
 	// HandshakeTimeout, SetupTimeout and WriteTimeout bound the connection until
@@ -58,6 +63,7 @@ type Server struct {
 	log    *slog.Logger
 	stats  *Stats
 	places admission
+	offer  wire.Enhanced
 }
 
 var _ ingest.Server = (*Server)(nil)
@@ -73,7 +79,7 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, log: o.Log, stats: o.Stats,
+	return &Server{o: o, log: o.Log, stats: o.Stats, offer: offer(),
 		places: admission{maxOpen: o.MaxConnections, maxWaiting: o.MaxWaiting}}
 }
 
@@ -164,5 +170,26 @@ func pause(ctx context.Context, d time.Duration) {
 
 // wireOptions are the bounds of a connection.
 func (s *Server) wireOptions() wire.Options {
-	return wire.Options{HandshakeTimeout: s.o.HandshakeTimeout, SetupTimeout: s.o.SetupTimeout, WriteTimeout: s.o.WriteTimeout}
+	return wire.Options{HandshakeTimeout: s.o.HandshakeTimeout, SetupTimeout: s.o.SetupTimeout, WriteTimeout: s.o.WriteTimeout,
+		Offer: s.offer}
+}
+
+// offer is what the door says of Enhanced RTMP: the codecs that can be carried
+// to players, and what it understands.
+func offer() wire.Enhanced {
+	e := wire.Enhanced{Caps: wire.CapReconnect | wire.CapMultitrack | wire.CapModEx | wire.CapNanoOffset}
+	for c := media.H264; c.Kind() != media.UnknownKind; c++ {
+		info := c.Info()
+		if info.FourCC == "" || codec.FormatOf(c) == nil {
+			continue
+		}
+		e.List = append(e.List, info.FourCC)
+		own := wire.FourCCInfo{Name: info.FourCC, Mask: wire.CanForward}
+		if info.Kind == media.Video {
+			e.Video = append(e.Video, own)
+		} else {
+			e.Audio = append(e.Audio, own)
+		}
+	}
+	return e
 }

@@ -85,14 +85,21 @@ func open(t testing.TB, change func(*Options)) *door {
 	return d
 }
 
-// dial connects an encoder as far as it gets.
-func (d *door) dial(t testing.TB, app, name string) (*wire.ClientConn, error) {
+// client is an encoder that has said nothing yet.
+func (d *door) client(t testing.TB) *wire.ClientConn {
 	t.Helper()
 	nc, err := net.Dial("tcp", d.addr)
 	require.NoError(t, err)
 	c := wire.NewClientConn(nc, wire.Options{})
 	t.Cleanup(func() { _ = c.Close() })
-	err = c.Connect(wire.Connect{App: app, TcURL: "rtmp://live.example.com/" + app, FlashVer: "FMLE/3.0 (test)"})
+	return c
+}
+
+// dial connects an encoder as far as it gets.
+func (d *door) dial(t testing.TB, app, name string) (*wire.ClientConn, error) {
+	t.Helper()
+	c := d.client(t)
+	err := c.Connect(wire.Connect{App: app, TcURL: "rtmp://live.example.com/" + app, FlashVer: "FMLE/3.0 (test)"})
 	if err != nil {
 		return c, err
 	}
@@ -212,12 +219,12 @@ func TestEndsThatTheEncoderIsToldOf(t *testing.T) {
 		{"end of the server", func(_ *testing.T, d *door, _ *wire.ClientConn, _ *publication) { d.stop() },
 			fault.ServerDraining, wire.ConnectAppShutdown},
 		{"codec", func(t *testing.T, _ *door, c *wire.ClientConn, _ *publication) {
-			send(t, c, message.Message{Type: message.TypeVideo, Payload: []byte("\x90hvc1config")})
+			send(t, c, message.Message{Type: message.TypeVideo, Payload: []byte("\x90vp08config")})
 		}, fault.UnsupportedCodec, wire.PublishFailed},
 		{"codec change in mid-stream", func(t *testing.T, _ *door, c *wire.ClientConn, p *publication) {
 			send(t, c, videoConfig(avcSmall), keyFrame(0))
 			until(t, p, 1)
-			send(t, c, message.Message{Type: message.TypeVideo, Payload: []byte("\x90av01config")})
+			send(t, c, message.Message{Type: message.TypeVideo, Payload: []byte("\x90vp08config")})
 		}, fault.UnsupportedCodec, wire.PublishFailed},
 		{"a broken protocol", func(t *testing.T, _ *door, c *wire.ClientConn, _ *publication) {
 			send(t, c, message.Message{Type: message.TypeSetChunkSize, Payload: []byte{0, 0, 0, 0}})

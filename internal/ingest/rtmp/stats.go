@@ -18,6 +18,11 @@ type Stats struct {
 	Messages     atomic.Uint64 // audio, video and data messages
 	BadMessages  atomic.Uint64 // of these: dropped because they could not be read
 	Panics       atomic.Uint64 // connections ended by an error of our own
+	// FurtherTracks are the tracks of multitrack encoders that are on air now
+	// beside their connection's own publication; RefusedTracks those that were
+	// left out.
+	FurtherTracks atomic.Int64
+	RefusedTracks atomic.Uint64
 
 	mu      sync.Mutex // guards refused
 	refused map[fault.Reason]uint64

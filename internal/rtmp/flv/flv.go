@@ -1,7 +1,8 @@
 // Package flv reads and writes the tag headers that begin RTMP audio and video
 // messages (Adobe Flash Video File Format 10.1, annex E.4.2 and E.4.3), and
-// recognises the Enhanced RTMP headers that name a codec by FourCC
-// (veovera.org, Enhanced RTMP v1 and v2).
+// the Enhanced RTMP headers that name a codec by FourCC, hold several tracks
+// and modify the timestamp (veovera.org, Enhanced RTMP v1 and v2, ExVideoTag
+// and ExAudioTag).
 //
 // Video and Audio are the types to read first.
 package flv
@@ -117,38 +118,48 @@ type PacketType uint8
 
 // The packet types.
 const (
-	PacketConfig   PacketType = 0 // a sequence header: avcC, AudioSpecificConfig
-	PacketFrames   PacketType = 1
-	PacketEnd      PacketType = 2 // end of sequence; no body
-	PacketFramesX  PacketType = 3 // Enhanced: frames without a composition time
-	PacketMetadata PacketType = 4 // Enhanced: colour metadata
-	PacketMPEG2TS  PacketType = 5 // Enhanced: a sequence start as MPEG-2 TS
-	PacketMulti    PacketType = 6 // Enhanced v2: several tracks
-	PacketModEx    PacketType = 7 // Enhanced v2: modifiers of the header
-	AudioMulti     PacketType = 5 // Enhanced v2, audio: several tracks
+	PacketConfig       PacketType = 0 // a sequence header: avcC, AudioSpecificConfig
+	PacketFrames       PacketType = 1
+	PacketEnd          PacketType = 2 // end of sequence; no body
+	PacketFramesX      PacketType = 3 // Enhanced: frames without a composition time
+	PacketMetadata     PacketType = 4 // Enhanced, video: colour metadata
+	PacketMultichannel PacketType = 4 // Enhanced v2, audio: where the speakers stand
+	PacketMPEG2TS      PacketType = 5 // Enhanced, video: a sequence start as MPEG-2 TS
+	PacketMulti        PacketType = 6 // Enhanced v2, video: several tracks
+	AudioMulti         PacketType = 5 // Enhanced v2, audio: several tracks
+	PacketModEx        PacketType = 7 // Enhanced v2: modifiers of the header
 )
 
 // Video is the header of a video message.
 type Video struct {
-	Frame FrameType
-	Codec VideoCodec // 0 when FourCC is set
-	// FourCC is set for Enhanced RTMP headers; it stays 0 with PacketMulti
-	// and PacketModEx, whose codec stands further inside.
-	FourCC   FourCC
+	Frame    FrameType
+	Codec    VideoCodec // 0 when Enhanced
 	Enhanced bool
-	Packet   PacketType
-	// CompositionTime is PTS − DTS in milliseconds, a signed 24-bit number.
+	// FourCC is set for Enhanced RTMP headers; it stays 0 where every track has
+	// its own (ManyCodecs).
+	FourCC FourCC
+	// Packet is what the body is, of multitrack messages what that of each track
+	// is; never PacketMulti nor PacketModEx.
+	Packet PacketType
+	// CompositionTime is PTS − DTS in milliseconds, a signed 24-bit number. In
+	// multitrack messages it stands with each track.
 	CompositionTime int32
+	// NanoOffset is to be added to the message's timestamp, in nanoseconds.
+	NanoOffset uint32
+	// Layout says how tracks stand in the body.
+	Layout Layout
 }
 
 // Audio is the header of an audio message.
 type Audio struct {
-	Codec AudioCodec // 0 when Enhanced
-	// FourCC is set for Enhanced RTMP headers; it stays 0 with AudioMulti and
-	// PacketModEx.
-	FourCC   FourCC
+	Codec    AudioCodec // 0 when Enhanced
 	Enhanced bool
-	Packet   PacketType
+	// FourCC, Packet, NanoOffset and Layout are as in Video; Packet is never
+	// AudioMulti nor PacketModEx.
+	FourCC     FourCC
+	Packet     PacketType
+	NanoOffset uint32
+	Layout     Layout
 	// Rate, Bits and Stereo are what the legacy header says; for AAC they are
 	// constants, and the AudioSpecificConfig counts.
 	Rate   uint8 // 0 to 3: 5.5, 11, 22, 44 kHz

@@ -1,11 +1,8 @@
 package flv
 
-import "encoding/binary"
-
 const (
 	// enhancedVideo in the first byte says that a FourCC header follows.
 	enhancedVideo = 0x80
-	fourCCSize    = 4
 	// avcHeader is the size of a legacy AVC header: frame type and codec, packet
 	// type, composition time.
 	avcHeader = 5
@@ -38,30 +35,6 @@ func ParseVideo(b []byte) (Video, []byte, error) {
 	return v, b[avcHeader:], nil
 }
 
-// parseEnhancedVideo reads a header of Enhanced RTMP: 1 bit, frame type (3),
-// packet type (4), FourCC.
-func parseEnhancedVideo(b []byte) (Video, []byte, error) {
-	v := Video{Enhanced: true, Frame: FrameType(b[0] >> 4 & 7), Packet: PacketType(b[0] & 0x0f)}
-	rest := b[1:]
-	if v.Packet == PacketMulti || v.Packet == PacketModEx {
-		return v, rest, nil
-	}
-	if len(rest) < fourCCSize {
-		return v, nil, tooShort("video", len(b))
-	}
-	v.FourCC = FourCC(binary.BigEndian.Uint32(rest))
-	rest = rest[fourCCSize:]
-	hasTime := v.FourCC == FourCCHEVC || v.FourCC == FourCCAVC
-	if v.Packet != PacketFrames || !hasTime {
-		return v, rest, nil
-	}
-	if len(rest) < 3 {
-		return v, nil, tooShort("video", len(b))
-	}
-	v.CompositionTime = int24(rest)
-	return v, rest[3:], nil
-}
-
 // ParseAudio reads the header of an audio message and returns the body behind
 // it, a view of b.
 func ParseAudio(b []byte) (Audio, []byte, error) {
@@ -70,15 +43,7 @@ func ParseAudio(b []byte) (Audio, []byte, error) {
 	}
 	codec := AudioCodec(b[0] >> 4)
 	if codec == audioExtended {
-		a := Audio{Enhanced: true, Packet: PacketType(b[0] & 0x0f)}
-		if a.Packet == AudioMulti || a.Packet == PacketModEx {
-			return a, b[1:], nil
-		}
-		if len(b) < 1+fourCCSize {
-			return a, nil, tooShort("audio", len(b))
-		}
-		a.FourCC = FourCC(binary.BigEndian.Uint32(b[1:]))
-		return a, b[1+fourCCSize:], nil
+		return parseEnhancedAudio(b)
 	}
 	a := Audio{Codec: codec, Packet: PacketFrames, Rate: b[0] >> 2 & 3, Bits16: b[0]&2 != 0, Stereo: b[0]&1 != 0}
 	if codec != AudioAAC {
