@@ -25,17 +25,27 @@ func (a *addresses) Publish(e stream.Entry, token string) control.AddressBook {
 		Player:   media + "/live/" + e.ID + "/",
 		Playlist: media + "/live/" + e.ID + "/index.m3u8",
 	}
-	for server := range 2 {
-		paste := a.rtmp(e, token, server)
-		book.Publish = append(book.Publish, control.PublishAddress{
-			Protocol: "rtmp", ServerIndex: server, URL: paste.URL, Server: paste.Server, Key: paste.Key,
-		})
+	schemes := []string{"rtmp"}
+	if a.cfg.RTMP.TLS.Enabled() {
+		schemes = []string{"rtmps", "rtmp"}
+	}
+	for _, scheme := range schemes {
+		for server := range 2 {
+			paste := a.rtmp(scheme, e, token, server)
+			book.Publish = append(book.Publish, control.PublishAddress{
+				Protocol: scheme, ServerIndex: server, URL: paste.URL, Server: paste.Server, Key: paste.Key,
+			})
+		}
 	}
 	return book
 }
 
-func (a *addresses) rtmp(e stream.Entry, token string, server int) ingest.RTMPPaste {
-	return a.grammar.RTMPPaste("rtmp", a.host("rtmp", "1935"), ingest.Request{
+func (a *addresses) rtmp(scheme string, e stream.Entry, token string, server int) ingest.RTMPPaste {
+	standard := "1935"
+	if scheme == "rtmps" {
+		standard = "443" // what players and encoders take a missing port for
+	}
+	return a.grammar.RTMPPaste(scheme, a.host(scheme, standard), ingest.Request{
 		Stream: e.ID, Index: 1, ServerIndex: server, Partner: e.Partner, Token: token,
 	})
 }
@@ -129,15 +139,19 @@ func (s *Server) announce(ctx context.Context) error {
 	}
 	s.events.Record(stream.Event{Type: stream.StreamCreated, Stream: e.ID, Message: "made at the first start"})
 	a := (*addresses)(s)
-	paste := a.rtmp(e, token, 0)
+	scheme := "rtmp"
+	if s.cfg.RTMP.TLS.Enabled() {
+		scheme = "rtmps"
+	}
+	paste := a.rtmp(scheme, e, token, 0)
 	media := a.mediaURL()
 	program := "bin/klive"
 	if len(os.Args) > 0 {
 		program = os.Args[0]
 	}
-	scheme, flags := "http", a.ctlFlags()
+	overview, flags := "http", a.ctlFlags()
 	if s.cfg.Control.TLS.Enabled() {
-		scheme = "https"
+		overview = "https"
 	}
 	_, err = fmt.Fprintf(s.opts.Output, `
 This is the first start: a stream named %q was made. Its stream key is a secret.
@@ -151,7 +165,7 @@ This is the first start: a stream named %q was made. Its stream key is a secret.
 
   See the addresses again with: %s ctl%s streams addresses %s
 
-`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, scheme, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
+`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, overview, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
 	if err != nil {
 		return fmt.Errorf("print the first addresses: %w", err)
 	}

@@ -27,7 +27,6 @@ import (
 	"github.com/klive-media/klive/internal/egress/web"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
-	"github.com/klive-media/klive/internal/ingest/rtmp"
 	"github.com/klive-media/klive/internal/kaltura"
 	"github.com/klive-media/klive/internal/observe"
 	"github.com/klive-media/klive/internal/pipeline"
@@ -218,22 +217,6 @@ func (s *Server) openRegistry(ctx context.Context) error {
 	if s.bridged() {
 		return s.attachBridge(ctx)
 	}
-	return nil
-}
-
-// openDoors makes the doors in; adding a protocol adds a row here.
-func (s *Server) openDoors(ctx context.Context) error {
-	l, err := s.listen(ctx, "rtmp", s.cfg.RTMP.Listen)
-	if err != nil {
-		return err
-	}
-	stats := new(rtmp.Stats)
-	s.collectRTMP(stats)
-	s.doors = append(s.doors, door{"rtmp", rtmp.New(rtmp.Options{
-		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
-		MaxConnections: s.cfg.RTMP.MaxConnections, MaxWaiting: s.cfg.RTMP.MaxWaiting,
-		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
-	})})
 	return nil
 }
 

@@ -38,7 +38,18 @@ type RTMP struct {
 	MaxWaiting       int           `key:"max_waiting_per_address" min:"0" max:"1000000" doc:"Most RTMP connections of one address that do not publish yet: room for all encoders of a site that come back at once, and one address cannot take every place; 0 is no limit."`
 	HandshakeTimeout time.Duration `key:"handshake_timeout" min:"500ms" max:"1m" doc:"Time a new connection has from TCP accept until it publishes."`
 	WriteTimeout     time.Duration `key:"write_timeout" min:"500ms" max:"1m" doc:"Time a peer has to take what the server sends before the connection is closed."`
+	TLS              RTMPTLS       `key:"tls" doc:"RTMPS: the same door over TLS, beside the plain one. It is open once certificate and key are set."`
 }
+
+// RTMPTLS is the section rtmp.tls.
+type RTMPTLS struct {
+	Listen string `key:"listen" doc:"TCP address of the RTMPS listener. Port 0 picks a free port and logs it."`
+	Cert   string `key:"cert" doc:"PEM file with the certificate chain. A renewed file is taken up without a restart."`
+	Key    string `key:"key" doc:"PEM file with the private key of the certificate."`
+}
+
+// Enabled reports whether a certificate is configured.
+func (t RTMPTLS) Enabled() bool { return t.Cert != "" }
 
 // MediaHTTP is the section media_http.
 type MediaHTTP struct {
@@ -148,6 +159,7 @@ func Default() Config {
 			MaxWaiting:       256,
 			HandshakeTimeout: 10 * time.Second,
 			WriteTimeout:     10 * time.Second,
+			TLS:              RTMPTLS{Listen: ":1936"},
 		},
 		MediaHTTP: MediaHTTP{Listen: ":8080", CORSOrigins: []string{"*"}},
 		Control:   Control{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8081"},

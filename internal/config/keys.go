@@ -147,7 +147,7 @@ func allowed(field reflect.StructField) string {
 // They are refused with a sentence of their own, because their documentation can be met before they work.
 var laterKeys = []string{
 	"srt", "webrtc", "playback", "transcode", "dvr", "push", "cluster",
-	"rtmp.tls", "kaltura.srt_key", "kaltura.srt_iv", "streams.dvr", "streams.recording", "streams.ladder",
+	"kaltura.srt_key", "kaltura.srt_iv", "streams.dvr", "streams.recording", "streams.ladder",
 }
 
 const laterMessage = "is not available in this version yet; remove it"

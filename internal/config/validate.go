@@ -136,6 +136,7 @@ func (v *checker) listeners(c Config) {
 	seen := make(map[string]string)
 	for _, l := range []struct{ path, address string }{
 		{"rtmp.listen", c.RTMP.Listen},
+		{"rtmp.tls.listen", c.RTMP.TLS.Listen},
 		{"media_http.listen", c.MediaHTTP.Listen},
 		{"control.grpc_listen", c.Control.GRPCListen},
 		{"control.http_listen", c.Control.HTTPListen},
@@ -163,6 +164,7 @@ func (v *checker) certificates(c Config) {
 			v.fail(section+".key", "has no certificate; set %s.cert", section)
 		}
 	}
+	pair("rtmp.tls", c.RTMP.TLS.Cert, c.RTMP.TLS.Key)
 	pair("media_http.tls", c.MediaHTTP.TLS.Cert, c.MediaHTTP.TLS.Key)
 	pair("control.tls", c.Control.TLS.Cert, c.Control.TLS.Key)
 	if c.Control.TLS.ClientCA != "" && c.Control.TLS.Cert == "" {

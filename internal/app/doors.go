@@ -1,0 +1,58 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/klive-media/klive/internal/ingest/rtmp"
+)
+
+// openDoors makes the doors in; adding a protocol adds a row here.
+func (s *Server) openDoors(ctx context.Context) error {
+	stats := new(rtmp.Stats)
+	s.collectRTMP(stats)
+	for _, open := range []func(context.Context, *rtmp.Stats) error{s.openRTMP, s.openRTMPS} {
+		if err := open(ctx, stats); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) openRTMP(ctx context.Context, stats *rtmp.Stats) error {
+	l, err := s.listen(ctx, "rtmp", s.cfg.RTMP.Listen)
+	if err != nil {
+		return err
+	}
+	s.rtmpDoor("rtmp", l, stats)
+	return nil
+}
+
+// openRTMPS makes the same door over TLS, when there is a certificate.
+func (s *Server) openRTMPS(ctx context.Context, stats *rtmp.Stats) error {
+	c := s.cfg.RTMP.TLS
+	if !c.Enabled() {
+		return nil
+	}
+	pair, err := newCertificate(c.Cert, c.Key, s.log)
+	if err != nil {
+		return err
+	}
+	l, err := s.listen(ctx, "rtmps", c.Listen)
+	if err != nil {
+		return err
+	}
+	// The handshake is done by the first read of each connection, within its
+	// own deadline, and never holds up the listener.
+	s.rtmpDoor("rtmps", tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}), stats)
+	return nil
+}
+
+func (s *Server) rtmpDoor(name string, l net.Listener, stats *rtmp.Stats) {
+	s.doors = append(s.doors, door{name, rtmp.New(rtmp.Options{
+		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
+		MaxConnections: s.cfg.RTMP.MaxConnections, MaxWaiting: s.cfg.RTMP.MaxWaiting,
+		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
+	})})
+}
