@@ -1,0 +1,469 @@
+package srt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
+	"github.com/klive-media/klive/internal/ingest/srt/srttest"
+	"github.com/klive-media/klive/internal/media"
+)
+
+// send writes messages, which must be taken.
+func send(t testing.TB, c *srttest.Caller, list [][]byte) {
+	t.Helper()
+	for _, b := range list {
+		_, err := c.Write(b)
+		require.NoError(t, err)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	c := d.call(t, srttest.Options{Latency: 80 * time.Millisecond})
+	send(t, c, messages(t, 10, 1))
+	p := await(t, d.gate.opened, "publication")
+	require.Equal(t, "lobby_1", p.request.Name())
+	require.Equal(t, "srt", p.request.Protocol)
+	require.Regexp(t, `^SRT \d+\.\d+\.\d+$`, p.request.Encoder)
+	require.Equal(t, "127.0.0.1", p.request.Remote.Addr().String())
+	packets := p.wait(t, 29) // the last picture is whole only with the next, or with the end
+	require.Len(t, p.announced[len(p.announced)-1], 2)
+	require.Equal(t, media.Video, p.announced[0][0].Kind)
+	require.False(t, packets[0].Captured.IsZero())
+	require.EqualValues(t, 1, d.stats.Publications.Load())
+	require.Len(t, d.stats.Links(), 1)
+	require.Equal(t, "lobby", d.stats.Links()[0].Stream)
+	require.False(t, p.request.Counters.Link.Encrypted.Load())
+
+	c.Close()
+	await(t, p.closed, "end")
+	require.Equal(t, fault.Unpublished, fault.ReasonOf(p.ended()), "a goodbye is no loss")
+	require.Len(t, p.written(), 30)
+	link := &p.request.Counters.Link
+	require.NotZero(t, p.request.Counters.BytesIn.Load())
+	require.Zero(t, p.request.Counters.BadMessages.Load())
+	require.LessOrEqual(t, link.Discontinuities.Load(), uint64(0))
+}
+
+func TestStatistics(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	c := d.call(t, srttest.Options{Latency: 80 * time.Millisecond})
+	send(t, c, messages(t, 5, 1))
+	p := await(t, d.gate.opened, "publication")
+	p.wait(t, 10)
+	link := &p.request.Counters.Link
+	require.Eventually(t, func() bool { return link.Packets.Load() > 0 }, patience, 20*time.Millisecond, "they are taken each second")
+	require.Equal(t, 80*time.Millisecond, time.Duration(link.Latency.Load()), "the caller asks for more than the server")
+	require.NotZero(t, link.RTT.Load())
+	require.NotZero(t, d.stats.Packets.Load())
+}
+
+func TestEncryption(t *testing.T) {
+	const pass = "correct horse battery"
+	d := open(t, tokenGate(), func(o *Options) { o.ServerPassphrase = pass })
+	for _, length := range []int{0, 16, 24, 32} {
+		t.Run(fmt.Sprint(8*length, " bits"), func(t *testing.T) {
+			c := d.call(t, srttest.Options{Passphrase: pass, KeyLength: length})
+			send(t, c, messages(t, 10, 1))
+			p := await(t, d.gate.opened, "publication")
+			p.wait(t, 20)
+			require.True(t, p.request.Counters.Link.Encrypted.Load())
+			c.Close()
+			await(t, p.closed, "end")
+		})
+	}
+	for about, c := range map[string]struct {
+		passphrase string
+		code       int
+	}{
+		"wrong passphrase": {"correct horse cattery", srttest.CodeBadSecret},
+		"no passphrase":    {"", srttest.CodeUnsecure},
+	} {
+		t.Run(about, func(t *testing.T) {
+			_, err := d.dial(srttest.Options{Passphrase: c.passphrase})
+			requireCode(t, c.code, err)
+		})
+	}
+	require.Empty(t, d.gate.opened, "who has not the passphrase never reaches the gate")
+}
+
+func requireCode(t testing.TB, code int, err error) {
+	t.Helper()
+	rejected, ok := errors.AsType[*srttest.Rejected](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, code, rejected.Code)
+}
+
+func TestPassphraseOfTheStream(t *testing.T) {
+	const own, server, sealed = "of the stream", "of the server", "DTBXaGMrEvtHaJ0e9XKRMT9ownkb_G-dq8dm2HHsT60"
+	d := open(t, newGate(), func(o *Options) {
+		o.Grammar = ingest.KalturaGrammar("kLive")
+		o.ServerPassphrase, o.SealKey = server, "klive"
+		o.Passphrase = func(r ingest.Request) (string, bool) { return own, r.Stream == "0_rkij47dr" }
+	})
+	const (
+		withOwn    = "#:::e=0_rkij47dr,st=0,p=s3cret"
+		without    = "#:::e=0_abcdefgh,st=0,p=s3cret"
+		withSealed = "#:::e=0_rkij47dr,st=0,ep=" + sealed
+	)
+	for _, c := range []struct {
+		id, passphrase string
+		code           int
+	}{
+		{withOwn, own, 0}, {withOwn, server, srttest.CodeBadSecret}, {withOwn, "", srttest.CodeUnsecure},
+		{without, server, 0}, {without, own, srttest.CodeBadSecret}, {without, "", srttest.CodeUnsecure},
+		{withSealed, "mySrtPassphrase1", 0}, {withSealed, own, srttest.CodeBadSecret}, {withSealed, "", srttest.CodeUnsecure},
+		{withSealed[:len(withSealed)-3], "mySrtPassphrase1", CodeBadStreamID},
+	} {
+		t.Run(c.id+" "+c.passphrase, func(t *testing.T) {
+			caller, err := d.dial(srttest.Options{StreamID: c.id, Passphrase: c.passphrase})
+			if c.code != 0 {
+				requireCode(t, c.code, err)
+				return
+			}
+			require.NoError(t, err)
+			await(t, d.gate.opened, "publication")
+			caller.Close()
+		})
+	}
+}
+
+func TestEncryptedCallerOfAServerWithoutPassphrase(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	_, err := d.dial(srttest.Options{Passphrase: "0123456789"})
+	requireCode(t, srttest.CodeUnsecure, err)
+}
+
+func TestAPassphraseThatCannotBeUsedLetsNobodyIn(t *testing.T) {
+	d := open(t, tokenGate(), func(o *Options) { o.ServerPassphrase = "short" })
+	for _, pass := range []string{"", "0123456789"} {
+		_, err := d.dial(srttest.Options{Passphrase: pass})
+		requireCode(t, CodeInternal, err)
+	}
+	require.Contains(t, d.log.String(), "10 to 79 bytes")
+}
+
+// witness is a Witness that remembers.
+type witness struct{ heard chan string }
+
+func (w witness) Refused(r ingest.Request, err error) {
+	w.heard <- fmt.Sprint(r.Protocol, " ", r.Remote.Addr(), " ", fault.ReasonOf(err))
+}
+
+func TestCodesTellRefusalsApart(t *testing.T) {
+	w := witness{make(chan string, 16)}
+	d := open(t, newGate(), func(o *Options) {
+		o.Witness = w
+		o.Check = func(r ingest.Request) error {
+			if r.Index == 3 {
+				return fault.New(fault.StreamBusy, "another encoder")
+			}
+			if r.Index == 4 {
+				return fault.New(fault.TooManyStreams, "full")
+			}
+			if r.Index == 5 {
+				return fault.New(fault.BackendUnavailable, "is being asked")
+			}
+			if r.Index == 6 {
+				panic("a test wants it so")
+			}
+			return checkToken(r)
+		}
+	})
+	for id, code := range map[string]int{
+		"#!::r=lobby_1,token=wrong":             CodeUnauthorized,
+		"#!::r=hall_1,token=s3cret":             CodeNotFound,
+		"#!::r=lobby_1,m=request,token=s3cret":  CodeBadMode,
+		"#!::r=lobby,token=s3cret":              CodeBadStreamID,
+		"#!::r=lobby_1":                         CodeBadStreamID,
+		strings.Repeat("x", ingest.MaxStreamID): CodeBadStreamID,
+		"#!::r=lobby_3,token=s3cret":            CodeBusy,
+		"#!::r=lobby_4,token=s3cret":            CodeOverloaded,
+		"#!::r=lobby_5,token=s3cret":            CodeUnavailable,
+		"#!::r=lobby_6,token=s3cret":            CodeInternal,
+	} {
+		t.Run(id[:min(40, len(id))], func(t *testing.T) {
+			_, err := d.dial(srttest.Options{StreamID: id})
+			requireCode(t, code, err)
+		})
+	}
+	require.Equal(t, "srt 127.0.0.1 ", await(t, w.heard, "testimony")[:14])
+	require.Empty(t, d.gate.opened)
+	require.Zero(t, d.stats.Accepted.Load())
+	require.EqualValues(t, 1, d.stats.Refused()[fault.BadToken])
+	require.NotContains(t, d.log.String(), "s3cret")
+	longest := "#!::r=lobby_1,token=s3cret,x=" + strings.Repeat("x", ingest.MaxStreamID-29)
+	d.call(t, srttest.Options{StreamID: longest})
+	await(t, d.gate.opened, "publication with the longest stream id")
+}
+
+func TestNoStreamID(t *testing.T) {
+	d := open(t, newGate(), nil)
+	_, err := srttest.Dial(d.addr, srttest.Options{})
+	requireCode(t, CodeBadStreamID, err)
+}
+
+func TestRefusalBehindTheHandshakeIsToldWithTheNextTry(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	const wrong = "#!::r=lobby_1,token=wrong"
+	c, err := d.dial(srttest.Options{StreamID: wrong})
+	if err == nil { // it may come so soon that the handshake is not over
+		untilGone(t, c)
+	}
+	_, err = d.dial(srttest.Options{StreamID: wrong})
+	requireCode(t, CodeUnauthorized, err)
+	d.call(t, srttest.Options{})
+	await(t, d.gate.opened, "publication: a wrong token locks nobody out")
+}
+
+// untilGone writes until the other side has hung up.
+func untilGone(t testing.TB, c *srttest.Caller) {
+	t.Helper()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for {
+			if _, err := c.Write(make([]byte, 188)); err != nil {
+				return
+			}
+		}
+	}()
+	await(t, gone, "goodbye")
+	c.Close()
+}
+
+func TestRefusalsAreForgotten(t *testing.T) {
+	r := newRefusals()
+	now := time.Now()
+	here := netip.MustParseAddr("192.0.2.1")
+	bad := fault.New(fault.BadToken, "no")
+	r.keep(here, "a", bad, now)
+	require.Equal(t, bad, r.find(here, "a", now.Add(keptFor)))
+	require.Nil(t, r.find(here, "b", now))
+	require.Nil(t, r.find(netip.MustParseAddr("192.0.2.2"), "a", now))
+	require.Nil(t, r.find(here, "a", now.Add(keptFor+1)))
+	r.keep(here, "busy", fault.New(fault.StreamBusy, "no"), now)
+	require.Nil(t, r.find(here, "busy", now))
+	for i := range 2 * maxRefusals {
+		r.keep(here, fmt.Sprint(i), bad, now)
+	}
+	require.Len(t, r.kept, maxRefusals)
+	r.keep(here, "later", bad, now.Add(2*keptFor))
+	require.Len(t, r.kept, 1)
+}
+
+func TestCodes(t *testing.T) {
+	for reason, code := range map[fault.Reason]int{
+		fault.BadToken: 1401, fault.StreamNotFound: 1404, fault.StreamBusy: 1409, fault.OnAirElsewhere: 1409, fault.WrongPartner: 1403,
+		fault.TooManyAttempts: 1402, fault.LimitExceeded: 1402, fault.QuotaExceeded: 1402, fault.ServerDraining: 1503,
+		fault.StreamStopped: 1423, fault.InternalError: 1500, fault.BackendUnavailable: 1503, fault.BackendRefused: 1502,
+		fault.UnknownApplication: 1400, fault.NotInProfile: 1406, "NO_SUCH_REASON": 1500,
+	} {
+		require.Equal(t, code, Code(fault.New(reason, "no")), reason)
+	}
+}
+
+func TestAHundredCallersAtOnceAllGetAnAnswer(t *testing.T) {
+	d := open(t, tokenGate(), func(o *Options) { o.Check = checkToken })
+	var wg sync.WaitGroup
+	answers := make(chan error, 100)
+	for i := range 100 {
+		wg.Go(func() {
+			o := srttest.Options{StreamID: fmt.Sprintf("#!::r=lobby_%d,m=publish,token=s3cret", i+1)}
+			if i%4 == 3 {
+				o.StreamID = "#!::r=lobby_1,token=wrong"
+			}
+			c, err := d.dial(o)
+			if err == nil {
+				t.Cleanup(c.Close)
+			}
+			answers <- err
+		})
+	}
+	wg.Wait()
+	in, out := 0, 0
+	for range 100 {
+		if err := await(t, answers, "answer"); err == nil {
+			in++
+			await(t, d.gate.opened, "publication")
+		} else {
+			requireCode(t, CodeUnauthorized, err)
+			out++
+		}
+	}
+	require.Equal(t, []int{75, 25}, []int{in, out})
+}
+
+func TestASlowGateHoldsNobodyElseUp(t *testing.T) {
+	g := newGate()
+	release, asked := make(chan struct{}), make(chan struct{}, 1)
+	g.refuse = func(r ingest.Request) error {
+		if r.Index == 1 {
+			asked <- struct{}{}
+			<-release
+		}
+		return nil
+	}
+	d := open(t, g, nil)
+	slow := d.call(t, srttest.Options{})
+	send(t, slow, messages(t, 10, 1))
+	await(t, asked, "question")
+	d.call(t, srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
+	require.Equal(t, 2, await(t, g.opened, "publication").request.Index)
+	close(release)
+	p := await(t, g.opened, "publication")
+	require.Equal(t, 1, p.request.Index)
+	p.wait(t, 29)
+	require.Zero(t, p.request.Counters.Link.Discontinuities.Load(), "what was sent meanwhile is there")
+}
+
+func TestAGateThatTakesTooLong(t *testing.T) {
+	g := newGate()
+	release, asked := make(chan struct{}), make(chan struct{}, 1)
+	g.refuse = func(ingest.Request) error {
+		asked <- struct{}{}
+		<-release
+		return nil
+	}
+	d := open(t, g, func(o *Options) { o.MaxOpening, o.OpenTimeout = 1, 100*time.Millisecond })
+	d.call(t, srttest.Options{})
+	await(t, asked, "question")
+	second := d.call(t, srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
+	untilGone(t, second)
+	require.EqualValues(t, 1, d.stats.Refused()[fault.LimitExceeded])
+	close(release)
+}
+
+func TestLimits(t *testing.T) {
+	d := open(t, tokenGate(), func(o *Options) { o.MaxConnections = 1 })
+	d.call(t, srttest.Options{})
+	await(t, d.gate.opened, "publication")
+	_, err := d.dial(srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
+	requireCode(t, CodeOverloaded, err)
+}
+
+func TestEndsFromThisSide(t *testing.T) {
+	for about, c := range map[string]struct {
+		change func(*Options)
+		end    func(*door, *publication)
+		reason fault.Reason
+	}{
+		"dismissed": {nil, func(_ *door, p *publication) {
+			p.dismiss(fault.New(fault.StoppedByOperator, "enough"))
+		}, fault.StoppedByOperator},
+		"idle":          {func(o *Options) { o.IdleTimeout = 500 * time.Millisecond }, nil, fault.Idle},
+		"server closes": {nil, func(d *door, _ *publication) { d.stop() }, fault.ServerDraining},
+	} {
+		t.Run(about, func(t *testing.T) {
+			d := open(t, tokenGate(), c.change)
+			caller := d.call(t, srttest.Options{})
+			send(t, caller, messages(t, 3, 1))
+			p := await(t, d.gate.opened, "publication")
+			p.wait(t, 3)
+			if c.end != nil {
+				c.end(d, p)
+			}
+			await(t, p.closed, "end")
+			require.Equal(t, c.reason, fault.ReasonOf(p.ended()))
+			untilGone(t, caller)
+		})
+	}
+}
+
+func TestAPanicEndsOneConnection(t *testing.T) {
+	g := tokenGate()
+	g.prepare = func(p *publication) { p.panics = p.request.Index == 1 }
+	d := open(t, g, nil)
+	c := d.call(t, srttest.Options{})
+	send(t, c, messages(t, 3, 1))
+	p := await(t, g.opened, "publication")
+	await(t, p.closed, "end")
+	require.Equal(t, fault.InternalError, fault.ReasonOf(p.ended()))
+	untilGone(t, c)
+	require.Eventually(t, func() bool { return d.stats.Panics.Load() == 1 }, patience, time.Millisecond)
+	second := d.call(t, srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
+	send(t, second, messages(t, 3, 1))
+	await(t, g.opened, "publication").wait(t, 3)
+}
+
+func TestUnsupportedMediaIsSaid(t *testing.T) {
+	g := tokenGate()
+	g.prepare = func(p *publication) {
+		p.refuse = func([]*media.Track) error { return fault.New(fault.NotInProfile, "no") }
+	}
+	d := open(t, g, nil)
+	c := d.call(t, srttest.Options{})
+	send(t, c, messages(t, 3, 1))
+	p := await(t, g.opened, "publication")
+	await(t, p.closed, "end")
+	require.Equal(t, fault.NotInProfile, fault.ReasonOf(p.ended()))
+	untilGone(t, c)
+}
+
+func TestConnectAndDrop(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	list := messages(t, 1, 1)
+	for i := range 30 {
+		c, err := d.dial(srttest.Options{})
+		require.NoError(t, err)
+		send(t, c, list)
+		if i%2 == 0 { // else it may be gone before it is accepted
+			p := await(t, d.gate.opened, "publication")
+			c.Close()
+			await(t, p.closed, "end")
+			for len(d.gate.opened) > 0 {
+				<-d.gate.opened
+			}
+		}
+		c.Close()
+	}
+	require.Eventually(t, func() bool { return d.stats.Connections.Load() == 0 }, patience, time.Millisecond)
+	require.Empty(t, d.stats.Links())
+}
+
+func TestListen(t *testing.T) {
+	for _, address := range []string{":0", "127.0.0.1:0", "[::]:0", "0.0.0.0:0"} {
+		l, err := Listen(t.Context(), address, ListenOptions{})
+		require.NoError(t, err, address)
+		port := l.Addr().(*net.UDPAddr).Port
+		require.NotZero(t, port)
+		_, err = srttest.Dial(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, srttest.Options{})
+		requireCode(t, CodeUnavailable, err) // reached, and no Server runs on it
+		if address == "127.0.0.1:0" {
+			_, err := Listen(t.Context(), fmt.Sprint("127.0.0.1:", port), ListenOptions{})
+			require.Error(t, err, "the port is taken")
+		}
+		l.Close()
+		l.Close()
+	}
+	for _, address := range []string{"", "127.0.0.1", "127.0.0.1:x", "no.such.host.invalid:0"} {
+		_, err := Listen(t.Context(), address, ListenOptions{})
+		require.Error(t, err, address)
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, New(Options{Listener: l, Gate: newGate()}).Run(ctx))
+}
+
+func TestABrokenListenerIsAnError(t *testing.T) {
+	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{})
+	require.NoError(t, err)
+	l.Close()
+	require.Error(t, New(Options{Listener: l, Gate: newGate()}).Run(t.Context()))
+}

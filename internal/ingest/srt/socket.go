@@ -1,0 +1,71 @@
+package srt
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/haivision/srtgo"
+
+	"github.com/klive-media/klive/internal/ingest"
+)
+
+// socket is an accepted connection. Read is for one goroutine, the rest for
+// any.
+type socket struct {
+	owner  *srtgo.SrtSocket // kept, as its finalizer closes it; used only to close
+	handle srtgo.SrtSocket  // the same, for reading: Close of srtgo writes to what it closes
+	remote netip.AddrPort
+	once   sync.Once
+}
+
+func newSocket(s *srtgo.SrtSocket, remote netip.AddrPort) *socket {
+	return &socket{owner: s, handle: *s, remote: remote}
+}
+
+// Read waits for the next message and copies it into b, which must hold
+// maxMessage bytes. Close ends it.
+func (s *socket) Read(b []byte) (int, error) { return s.handle.Read(b) }
+
+// Close says goodbye to the peer and wakes Read. It may be called again.
+func (s *socket) Close() { s.once.Do(s.owner.Close) }
+
+// streamID is what the caller sent in the handshake.
+func (s *socket) streamID() (string, error) { return streamIDOf(int(s.handle.GetSocket())) }
+
+// secured reports whether the peer encrypts and the keys fit.
+func (s *socket) secured() bool {
+	state, err := s.handle.GetSockOptInt(optionReceiveKM)
+	return err == nil && state == keyMaterialSecured
+}
+
+// peer is what the peer calls itself: SRT has but a version.
+func (s *socket) peer() string {
+	v, err := s.handle.GetSockOptInt(optionPeerVersion)
+	if err != nil || v == 0 {
+		return ""
+	}
+	return fmt.Sprintf("SRT %d.%d.%d", v>>16&0xff, v>>8&0xff, v&0xff)
+}
+
+// sample keeps the statistics of the connection in a Link. They cannot be had
+// any more once it broke; then the last ones stay.
+func (s *socket) sample(l *ingest.Link) {
+	st, err := s.handle.Stats()
+	if err != nil {
+		return
+	}
+	l.RTT.Store(int64(st.MsRTT * float64(time.Millisecond)))
+	l.Latency.Store(int64(st.MsRcvTsbPdDelay) * int64(time.Millisecond))
+	l.Buffered.Store(int64(st.MsRcvBuf) * int64(time.Millisecond))
+	l.Rate.Store(int64(st.MbpsRecvRate * 1e6))
+	l.Bandwidth.Store(int64(st.MbpsBandwidth * 1e6))
+	l.Packets.Store(count(st.PktRecvTotal))
+	l.Lost.Store(count(int64(st.PktRcvLossTotal)))
+	l.Retransmitted.Add(count(int64(st.PktRcvRetrans))) // libsrt has no total of it; Stats begins it anew
+	l.Dropped.Store(count(int64(st.PktRcvDropTotal)))
+	l.Undecrypted.Store(count(int64(st.PktRcvUndecryptTotal)))
+}
+
+func count(n int64) uint64 { return uint64(max(n, 0)) }
