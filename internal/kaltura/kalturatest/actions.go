@@ -44,7 +44,7 @@ func (b *Backend) actions() map[string]map[string]handler {
 		},
 		"conversionprofileassetparams": {"list": {right: rightSession, run: listProfileAssets}},
 		"flavorparams": {
-			"getbyconversionprofileid": {right: rightSession, run: profileFlavors},
+			"getbyconversionprofileid": {right: rightOwn, run: profileFlavors},
 			"list":                     {right: rightSession, run: listFlavors},
 			"get":                      {right: rightSession, run: getFlavor},
 		},

@@ -465,6 +465,8 @@ func TestMultirequest(t *testing.T) {
 func TestProfilesAndAssets(t *testing.T) {
 	b := backend(t, nil)
 	v, _ := do(t, b, "flavorParams", "getByConversionProfileId", "conversionProfileId", strconv.Itoa(ProfileTranscode))
+	require.Equal(t, "SERVICE_FORBIDDEN", code(v), "in the name of another partner; list is allowed")
+	v, _ = do(t, b, "flavorParams", "getByConversionProfileId", "conversionProfileId", strconv.Itoa(ProfileTranscode), "ks", token(house))
 	require.Len(t, v, 4)
 	require.Equal(t, "1", field(v.([]any)[0], "streamSuffix"))
 	v, _ = do(t, b, "flavorParams", "list", "pager:pageSize", "5", "pager:pageIndex", "2")

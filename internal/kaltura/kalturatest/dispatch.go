@@ -32,6 +32,7 @@ type right uint8
 const (
 	rightAnyone      right = iota
 	rightSession           // any valid session
+	rightOwn               // the same, but partner -5 only in its own name
 	rightMediaServer       // partner -5, or a partner that may act as a media server
 	rightNode              // partner -5, or a partner with server nodes
 	rightBatch             // the backend's own batch jobs
@@ -193,7 +194,7 @@ func (c *call) authorize(needed right) error {
 	defer c.mu.Unlock()
 	caller, context := c.partners[own], c.partners[c.partner]
 	switch {
-	case caller == nil || context == nil:
+	case caller == nil || context == nil, needed == rightOwn && own == MediaServerPartner && c.partner != own:
 		return forbidden
 	case context.Blocked:
 		return fail("SERVICE_FORBIDDEN_CONTENT_BLOCKED")

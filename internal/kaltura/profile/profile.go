@@ -26,6 +26,7 @@ import (
 const (
 	pageSize   = 500  // the largest page of the API; without a pager it shows 30
 	maxFlavors = 500  // of one profile
+	maxPages   = 10   // of all flavors of a partner
 	maxText    = 1000 // bytes of a name, of a list of tags
 )
 
@@ -169,8 +170,9 @@ const smartOff = "FEATURE_KALTURA_LIVE_DISABLE_SMART_TRANSCODING"
 // permissionActive is the status of a permission that counts.
 const permissionActive = 1
 
-// Load reads the conversion profile of an entry, in one round trip. Errors are
-// those of the client: *client.Error or *client.Unavailable.
+// Load reads the conversion profile of an entry, in one round trip, or two for
+// partner -5, which may not ask for the flavors of another partner's profile.
+// Errors are those of the client: *client.Error or *client.Unavailable.
 func Load(ctx context.Context, c *client.Client, partner int, e client.Entry) (Profile, error) {
 	list := func(service, action string, params client.Params) client.Call {
 		return client.Call{Service: service, Action: action, Partner: partner, Idempotent: true, Params: params}
@@ -194,7 +196,14 @@ func Load(ctx context.Context, c *client.Client, partner int, e client.Entry) (P
 			Status client.Int `json:"status"`
 		}
 	)
-	if err := errors.Join(results[0].Decode(&members), results[1].Decode(&flavors), results[2].Decode(&assets)); err != nil {
+	if err := results[0].Decode(&members); err != nil {
+		return Profile{}, fmt.Errorf("load conversion profile %d: %w", e.Profile, err)
+	}
+	err = results[1].Decode(&flavors)
+	if client.HasCode(err, codeForbidden) {
+		flavors, err = listFlavors(ctx, c, partner, members.Objects)
+	}
+	if err := errors.Join(err, results[2].Decode(&assets)); err != nil {
 		return Profile{}, fmt.Errorf("load conversion profile %d: %w", e.Profile, err)
 	}
 	p := Profile{ID: int(e.Profile), Flavors: join(members.Objects, flavors, assets.Objects), Loaded: time.Now()}
@@ -204,6 +213,36 @@ func Load(ctx context.Context, c *client.Client, partner int, e client.Entry) (P
 		return Profile{}, fmt.Errorf("load conversion profile %d: it has no live flavor", e.Profile)
 	}
 	return p, nil
+}
+
+// codeForbidden: the session may not do this in the partner's name.
+const codeForbidden = "SERVICE_FORBIDDEN"
+
+// listFlavors reads the flavors of a profile, in its order, out of all that the
+// partner may use. Partner -5 may list these in the name of others, but not ask
+// for those of one profile.
+func listFlavors(ctx context.Context, c *client.Client, partner int, members []client.ProfileFlavor) ([]flavorRow, error) {
+	known := make(map[client.Int]flavorRow)
+	for page, read := 1, 0; page <= maxPages; page++ {
+		var l client.List[flavorRow]
+		if err := c.Do(ctx, client.Call{Service: "flavorParams", Action: "list", Partner: partner, Idempotent: true, Params: client.Params{
+			"pager": client.Params{"objectType": "KalturaFilterPager", "pageSize": pageSize, "pageIndex": page}}}, &l); err != nil {
+			return nil, err
+		}
+		for _, r := range l.Objects {
+			known[r.ID] = r
+		}
+		if read += len(l.Objects); len(l.Objects) == 0 || read >= int(l.Total) {
+			break
+		}
+	}
+	var rows []flavorRow
+	for _, m := range members {
+		if r, ok := known[m.Flavor]; ok {
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
 }
 
 // join makes flavors of the three lists.

@@ -134,13 +134,21 @@ func TestLoadSeesWhoWantsEverything(t *testing.T) {
 	require.True(t, p.Everything)
 }
 
-func TestLoadIsOneRoundTrip(t *testing.T) {
-	b := backend(t)
-	trips := 0
-	c := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { trips++; b.ServeHTTP(w, r) }))
-	_, err := Load(t.Context(), c, partner, client.Entry{ID: client.Text(entries[kalturatest.ProfileHD]), Profile: kalturatest.ProfileHD})
-	require.NoError(t, err)
-	require.Equal(t, 1, trips)
+// The backend lets partner -5 list flavors in the name of others, but not ask
+// for those of one profile.
+func TestLoadTakesFewRoundTrips(t *testing.T) {
+	for caller, want := range map[int]int{partner: 1, -5: 2} {
+		b := backend(t)
+		trips := 0
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { trips++; b.ServeHTTP(w, r) })
+		c, err := client.New(client.Options{URL: "http://backend.invalid", Partner: caller, Secret: secret, Transport: direct{handler}})
+		require.NoError(t, err)
+		p, err := Load(t.Context(), c, partner, client.Entry{ID: client.Text(entries[kalturatest.ProfileHD]), Profile: kalturatest.ProfileHD})
+		require.NoError(t, err)
+		require.Equal(t, want, trips, caller)
+		require.Len(t, p.Flavors, 5, "those of the profile only")
+		require.Equal(t, 32, p.Flavors[0].ID)
+	}
 }
 
 func TestLoadFails(t *testing.T) {
