@@ -4,7 +4,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/media/codec"
 )
 
 // framing is how the frames of a kind of sound stand one behind the other.
@@ -34,6 +36,7 @@ type audio struct {
 	rest    []byte        // the beginning of a frame; bounded by framing.size
 	next    time.Duration // the time of the next frame, from the one before
 	timed   bool          // next is set
+	dead    bool          // a further track of a codec that is not carried
 }
 
 // lose forgets the beginning of a frame.
@@ -41,6 +44,9 @@ func (a *audio) lose() { a.rest = a.rest[:0] }
 
 // unit takes a PES packet.
 func (a *audio) unit(payload []byte, at unitTimes) error {
+	if a.dead {
+		return nil
+	}
 	b, begun := payload, 0
 	if len(a.rest) > 0 {
 		begun = len(a.rest)
@@ -66,7 +72,7 @@ func (a *audio) unit(payload []byte, at unitTimes) error {
 			a.rest = append(a.rest[:0], b[pos:]...)
 			return nil
 		}
-		if err := a.frame(b[pos : pos+size]); err != nil {
+		if err := a.frame(b[pos : pos+size]); err != nil || a.dead {
 			return err
 		}
 		pos += size
@@ -79,6 +85,12 @@ func (a *audio) frame(b []byte) error {
 	if errors.Is(err, errNoConfig) {
 		a.s.d.stats.Waiting++
 		return nil
+	}
+	if fault.ReasonOf(err) == fault.UnsupportedCodec {
+		if a.s.number == 0 {
+			return err
+		}
+		a.dead = true
 	}
 	if err != nil {
 		a.s.d.stats.Corrupt++
@@ -96,8 +108,12 @@ func (a *audio) frame(b []byte) error {
 		return nil
 	}
 	p := media.Packet{Flags: media.Key, DTS: a.next, PTS: a.next, Payload: payload}
+	samples := t.Audio.FrameSamples
+	if f := codec.FormatOf(t.Codec); f != nil && f.Samples != nil {
+		samples = f.Samples(payload)
+	}
 	if rate := t.Audio.SampleRate; rate > 0 {
-		p.Duration = media.FromTicks(int64(t.Audio.FrameSamples), uint32(rate)) //nolint:gosec // a sample rate of a codec's table
+		p.Duration = media.FromTicks(int64(samples), uint32(rate)) //nolint:gosec // a sample rate of a codec's table
 	}
 	a.next += p.Duration
 	return a.s.write(p)

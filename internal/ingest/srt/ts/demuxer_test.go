@@ -313,8 +313,8 @@ func TestRefusedPrograms(t *testing.T) {
 		sentence string
 	}{
 		"MPEG-2 video":                        {[]es{{videoPID, 0x02, nil}, {audioPID, 0x0f, nil}}, "the video codec MPEG-2 video is not supported over SRT; set the encoder to H.264"},
-		"private":                             {[]es{{videoPID, 0x1b, nil}, {audioPID, 0x06, []byte("\x05\x04Opus")}}, `the audio codec "Opus" is not supported over SRT; set the encoder to AAC`},
-		"a second, carried language saves it": {[]es{{videoPID, 0x1b, nil}, {audioPID, 0x03, nil}, {0x102, 0x0f, nil}}, ""},
+		"private":                             {[]es{{videoPID, 0x1b, nil}, {audioPID, 0x06, []byte("\x05\x04BSSD")}}, `the audio codec "BSSD" is not supported over SRT; set the encoder to AAC`},
+		"a second, carried language saves it": {[]es{{videoPID, 0x1b, nil}, {audioPID, 0x06, []byte("\x05\x04DTS1")}, {0x102, 0x0f, nil}}, ""},
 		"subtitles":                           {[]es{{videoPID, 0x1b, nil}, {0x104, 0x06, []byte("\x59\x00")}}, ""},
 	} {
 		t.Run(about, func(t *testing.T) {

@@ -16,8 +16,12 @@ type format uint8
 const (
 	formatOther format = iota
 	formatH264
+	formatHEVC
 	formatADTS
 	formatLATM
+	formatMPEGAudio
+	formatAC3 // and E-AC-3: the frames tell which
+	formatOpus
 	formatID3
 	formatSCTE35
 	formatUnknownVideo
@@ -27,9 +31,9 @@ const (
 // kind is what a format carries.
 func (f format) kind() media.Kind {
 	switch f {
-	case formatH264, formatUnknownVideo:
+	case formatH264, formatHEVC, formatUnknownVideo:
 		return media.Video
-	case formatADTS, formatLATM, formatUnknownAudio:
+	case formatADTS, formatLATM, formatMPEGAudio, formatAC3, formatOpus, formatUnknownAudio:
 		return media.Audio
 	case formatID3, formatSCTE35:
 		return media.Data
@@ -50,17 +54,17 @@ var streamTypes = map[uint8]struct {
 }{
 	0x01: {formatUnknownVideo, "MPEG-1 video"},
 	0x02: {formatUnknownVideo, "MPEG-2 video"},
-	0x03: {formatUnknownAudio, "MPEG-1 audio"},
-	0x04: {formatUnknownAudio, "MPEG-2 audio"},
+	0x03: {formatMPEGAudio, "MPEG-1 audio"},
+	0x04: {formatMPEGAudio, "MPEG-2 audio"},
 	0x0f: {formatADTS, "AAC"},
 	0x10: {formatUnknownVideo, "MPEG-4 part 2 video"},
 	0x11: {formatLATM, "AAC"},
 	0x1b: {formatH264, "H.264"},
-	0x24: {formatUnknownVideo, "HEVC"},
+	0x24: {formatHEVC, "HEVC"},
 	0x33: {formatUnknownVideo, "VVC"},
 	0x42: {formatUnknownVideo, "AVS"},
-	0x81: {formatUnknownAudio, "AC-3"},
-	0x87: {formatUnknownAudio, "E-AC-3"},
+	0x81: {formatAC3, "AC-3"},
+	0x87: {formatAC3, "E-AC-3"},
 	0x86: {formatSCTE35, "SCTE-35"},
 	0xd1: {formatUnknownVideo, "Dirac"},
 	0xea: {formatUnknownVideo, "VC-1"},
@@ -77,11 +81,17 @@ func formatOf(streamType uint8, descriptors []byte) format {
 	switch streamType {
 	case typePrivate:
 		switch {
-		case registered(descriptors, "Opus"), descriptor(descriptors, tagAC3) != nil, descriptor(descriptors, tagEAC3) != nil,
+		case registered(descriptors, "Opus"):
+			return formatOpus
+		case descriptor(descriptors, tagAC3) != nil, descriptor(descriptors, tagEAC3) != nil,
 			registered(descriptors, "AC-3"), registered(descriptors, "EAC3"):
-			return formatUnknownAudio
-		case registered(descriptors, "HEVC"), registered(descriptors, "AV01"):
+			return formatAC3
+		case registered(descriptors, "HEVC"):
+			return formatHEVC
+		case registered(descriptors, "AV01"):
 			return formatUnknownVideo
+		case registered(descriptors, "BSSD"), registered(descriptors, "DTS1"), registered(descriptors, "DTS2"):
+			return formatUnknownAudio
 		case holdsID3(descriptors):
 			return formatID3
 		}

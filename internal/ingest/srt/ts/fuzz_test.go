@@ -26,6 +26,7 @@ func FuzzDemuxer(f *testing.F) {
 	f.Add(whole, 1316)
 	f.Add(whole[100:], 188)
 	f.Add(latmStream(f), 7)
+	f.Add(everyFormat(), 1316)
 	f.Fuzz(func(t *testing.T, b []byte, size int) {
 		read := func(size int) (*recorder, Stats, error) {
 			r := new(recorder)

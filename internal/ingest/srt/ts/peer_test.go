@@ -12,6 +12,7 @@ import (
 	tscodecs "github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/media"
 )
 
@@ -75,4 +76,57 @@ func TestFFmpeg(t *testing.T) {
 		}
 		require.Zero(t, stats.Corrupt+stats.ContinuityErrors+stats.LostSync, r.bad)
 	}
+}
+
+// TestCodecsOfFFmpeg reads what ffmpeg writes of every other codec.
+func TestCodecsOfFFmpeg(t *testing.T) {
+	for _, c := range []struct {
+		kind    media.Kind
+		args    []string
+		track   string
+		packets int
+	}{
+		{media.Video, []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=25"}, "video 0 hvc1.", 50},
+		{media.Audio, []string{"-c:a", "libmp3lame", "-b:a", "128k"}, "audio 0 mp4a.6B 48000 Hz 1 ch", 83},
+		{media.Audio, []string{"-c:a", "libmp3lame", "-ar", "22050", "-b:a", "64k"}, "audio 0 mp4a.69 22050 Hz 1 ch", 77},
+		{media.Audio, []string{"-c:a", "ac3", "-ac", "2"}, "audio 0 ac-3 48000 Hz 2 ch", 63},
+		{media.Audio, []string{"-c:a", "eac3", "-ac", "6"}, "audio 0 ec-3 48000 Hz 6 ch", 63},
+		{media.Audio, []string{"-c:a", "libopus", "-ac", "2"}, "audio 0 Opus 48000 Hz 2 ch", 100},
+		{media.Audio, []string{"-c:a", "libopus", "-ac", "6"}, "audio 0 Opus 48000 Hz 6 ch", 100},
+	} {
+		t.Run(c.track, func(t *testing.T) {
+			input := "sine=frequency=440:sample_rate=48000:duration=2"
+			if c.kind == media.Video {
+				input = "testsrc2=size=320x180:rate=25:duration=2"
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			args := append([]string{"-v", "error", "-f", "lavfi", "-i", input}, c.args...)
+			out, err := exec.CommandContext(ctx, "ffmpeg", append(args, "-f", "mpegts", "-")...).Output() //nolint:gosec // fixed arguments
+			require.NoError(t, err)
+			r, stats := demux(t, out, 1316)
+			list := r.of(c.kind)
+			require.NotEmpty(t, list, "%+v %v", stats, r.bad)
+			require.Contains(t, r.last()[0].String(), c.track)
+			require.InDelta(t, c.packets, len(list), 3)
+			require.Len(t, r.told, 1)
+			require.True(t, list[0].Flags.Has(media.Key))
+			require.Zero(t, stats.Corrupt+stats.ContinuityErrors+stats.LostSync, r.bad)
+			for i := range list[1:] {
+				require.Positive(t, list[i+1].DTS-list[i].DTS)
+				if c.kind == media.Audio {
+					require.InDelta(t, list[i].Duration.Seconds(), (list[i+1].DTS - list[i].DTS).Seconds(), 0.0002)
+				}
+			}
+		})
+	}
+}
+
+// TestLayerTwoIsRefused: MP2 cannot be played in a browser, and nobody would
+// hear why.
+func TestLayerTwoIsRefused(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "mp2", "-f", "mpegts", "-").Output()
+	require.NoError(t, err)
+	err = newDemuxer(new(recorder)).Write(out, time.Now())
+	require.Equal(t, fault.UnsupportedCodec, fault.ReasonOf(err), "%v", err)
 }

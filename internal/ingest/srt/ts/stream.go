@@ -46,11 +46,19 @@ func newStream(d *Demuxer, e *elementary) *stream {
 	}
 	switch e.format {
 	case formatH264:
-		s.parse = &avc{s: s}
+		s.parse = newPictures(s, media.H264)
+	case formatHEVC:
+		s.parse = newPictures(s, media.HEVC)
 	case formatADTS:
 		s.parse = &audio{s: s, framing: new(adts)}
 	case formatLATM:
 		s.parse = &audio{s: s, framing: new(latm)}
+	case formatMPEGAudio:
+		s.parse = &audio{s: s, framing: newMP3()}
+	case formatAC3:
+		s.parse = &audio{s: s, framing: newAC3()}
+	case formatOpus:
+		s.parse = &audio{s: s, framing: newOpus(e.descriptors)}
 	case formatID3:
 		s.parse = &tags{s: s}
 		s.track = s.described(&media.Track{Kind: media.Data, Codec: media.ID3})
@@ -69,7 +77,7 @@ func (s *stream) described(t *media.Track) *media.Track {
 // setTrack takes a track, the first or a changed one, and tells of it. One
 // that says the same as before changes nothing.
 func (s *stream) setTrack(t *media.Track) error {
-	if s.track != nil && s.track.Codec == t.Codec && bytes.Equal(s.track.Config, t.Config) {
+	if s.track != nil && s.track.Codec == t.Codec && s.track.Audio == t.Audio && bytes.Equal(s.track.Config, t.Config) {
 		return nil
 	}
 	s.newConfig = s.track != nil

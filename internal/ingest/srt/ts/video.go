@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/media/codec"
 	"github.com/klive-media/klive/internal/media/codec/h264"
+	"github.com/klive-media/klive/internal/media/codec/hevc"
 )
 
 // maxNALs bounds the NAL units of one PES packet: a picture of level 6.2 has
@@ -61,20 +63,64 @@ func startCode(b []byte, from int) int {
 	return -1
 }
 
-// avc reads H.264 in PES packets (13818-1 §2.14.3).
-type avc struct {
-	s    *stream
-	nals [][]byte
+// nalKind is what of a NAL unit matters before the codec's room looks at it.
+type nalKind uint8
+
+const (
+	nalOther     nalKind = iota
+	nalPicture           // a slice of one
+	nalDelimiter         // an access unit begins
+	nalFiller
+)
+
+func h264Kind(nal []byte) nalKind {
+	switch t := h264.NALType(nal[0] & 0x1f); t {
+	case h264.NALSlice, h264.NALPartitionA, h264.NALIDR:
+		return nalPicture
+	case h264.NALDelimiter:
+		return nalDelimiter
+	case h264.NALFiller:
+		return nalFiller
+	}
+	return nalOther
+}
+
+func hevcKind(nal []byte) nalKind {
+	switch t := hevc.NALType(nal[0] >> 1 & 0x3f); {
+	case t < hevc.NALVPS:
+		return nalPicture
+	case t == hevc.NALDelimiter:
+		return nalDelimiter
+	case t == hevc.NALFiller:
+		return nalFiller
+	}
+	return nalOther
+}
+
+// pictures reads H.264 and HEVC in PES packets (13818-1 §2.14.3 and §2.17.2).
+type pictures struct {
+	s      *stream
+	format *codec.Format
+	kind   func(nal []byte) nalKind
+	nals   [][]byte
 
 	last, step time.Duration // DTS of the newest picture, and its distance
 	began      bool          // last is set
 }
 
-func (a *avc) lose() {}
+func newPictures(s *stream, c media.Codec) *pictures {
+	p := &pictures{s: s, format: codec.FormatOf(c), kind: h264Kind}
+	if c == media.HEVC {
+		p.kind = hevcKind
+	}
+	return p
+}
+
+func (a *pictures) lose() {}
 
 // unit takes a PES packet. It holds one access unit as a rule; further ones
 // begin with a delimiter, and their times are made up.
-func (a *avc) unit(payload []byte, at unitTimes) error {
+func (a *pictures) unit(payload []byte, at unitTimes) error {
 	var err error
 	if a.nals, err = nals(a.nals[:0], payload); err != nil {
 		a.s.d.spoiled(a.s, err)
@@ -82,10 +128,10 @@ func (a *avc) unit(payload []byte, at unitTimes) error {
 	}
 	from, picture := 0, false
 	for i, nal := range a.nals {
-		switch h264.NALType(nal[0] & 0x1f) {
-		case h264.NALSlice, h264.NALPartitionA, h264.NALIDR:
+		switch a.kind(nal) {
+		case nalPicture:
 			picture = true
-		case h264.NALDelimiter:
+		case nalDelimiter:
 			if picture {
 				if err := a.access(a.nals[from:i], at); err != nil {
 					return err
@@ -98,10 +144,10 @@ func (a *avc) unit(payload []byte, at unitTimes) error {
 }
 
 // access takes an access unit.
-func (a *avc) access(list [][]byte, at unitTimes) error {
+func (a *pictures) access(list [][]byte, at unitTimes) error {
 	size := 0
 	for _, nal := range list {
-		if !surplus(nal) {
+		if !a.surplus(nal) {
 			size += 4 + len(nal)
 		}
 	}
@@ -111,17 +157,17 @@ func (a *avc) access(list [][]byte, at unitTimes) error {
 	body := a.s.d.slab.Alloc(size)
 	to := body
 	for _, nal := range list {
-		if !surplus(nal) {
+		if !a.surplus(nal) {
 			binary.BigEndian.PutUint32(to, uint32(len(nal))) //nolint:gosec // at most maxVideoPES
 			to = to[4+copy(to[4:], nal):]
 		}
 	}
-	payload, info, err := h264.NormalizePayload(a.s.d.slab, body, 4)
+	payload, u, err := a.format.Sample(a.s.d.slab, a.s.track, body, 4)
 	if err != nil {
 		a.s.d.spoiled(a.s, err)
 		return nil
 	}
-	if info.ParameterSets {
+	if u.Config {
 		if err := a.config(body); err != nil {
 			return err
 		}
@@ -135,10 +181,10 @@ func (a *avc) access(list [][]byte, at unitTimes) error {
 		return nil
 	}
 	p := media.Packet{DTS: dts, PTS: pts, Payload: payload}
-	if isKey(at.random, info) {
+	if u.Sync == codec.IsSync || u.Sync == codec.AskSender && at.random {
 		p.Flags |= media.Key
 	}
-	if info.Droppable {
+	if u.Droppable {
 		p.Flags |= media.Droppable
 	}
 	return a.s.write(p)
@@ -146,48 +192,28 @@ func (a *avc) access(list [][]byte, at unitTimes) error {
 
 // surplus: NAL units that a sample never holds. (Parameter sets are looked at
 // first.)
-func surplus(nal []byte) bool {
-	t := h264.NALType(nal[0] & 0x1f)
-	return t == h264.NALDelimiter || t == h264.NALFiller
-}
-
-// isKey reports whether decoding can start with a picture. What is in it
-// counts: with periodic intra refresh senders mark pictures from which on the
-// picture is only whole some frames later. Where it says nothing, the sender's
-// mark does.
-func isKey(random bool, info h264.Info) bool {
-	switch {
-	case info.Slices == 0:
-		return false
-	case info.Recovery && !info.IDR:
-		return info.RecoveryFrames == 0
-	}
-	return info.IDR || random
+func (a *pictures) surplus(nal []byte) bool {
+	k := a.kind(nal)
+	return k == nalDelimiter || k == nalFiller
 }
 
 // config takes the parameter sets of an access unit.
-func (a *avc) config(body []byte) error {
-	var current []byte
-	if a.s.track != nil {
-		current = a.s.track.Config
-	}
-	updated, changed, err := h264.UpdateConfig(current, body, 4)
-	if err == nil && changed {
-		var t *media.Track
-		if t, err = h264.Track(updated); err == nil {
-			return a.s.setTrack(t)
-		}
-	}
+func (a *pictures) config(body []byte) error {
+	t, err := a.format.Update(a.s.track, body, 4)
 	if err != nil {
 		a.s.d.stats.Corrupt++
 		a.s.d.bad(err)
+		return nil
 	}
-	return nil
+	if t == nil || t == a.s.track {
+		return nil
+	}
+	return a.s.setTrack(t)
 }
 
 // time gives the times of an access unit; those it does not have follow the
 // one before.
-func (a *avc) time(at unitTimes) (dts, pts time.Duration) {
+func (a *pictures) time(at unitTimes) (dts, pts time.Duration) {
 	if at.known {
 		if step := at.dts - a.last; a.began && step > 0 && step < time.Second {
 			a.step = step
