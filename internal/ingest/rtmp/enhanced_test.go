@@ -284,3 +284,17 @@ func TestTrackMetadata(t *testing.T) {
 	require.Equal(t, hint{}, meta.hint(media.Video, 200))
 	require.NotNil(t, codec.FormatOf(media.HEVC))
 }
+
+func TestParameterSetsInsideHEVC(t *testing.T) {
+	small, other := clipOf(t, "hevc"), clipOf(t, "hdr") // the other repeats its parameter sets before each key frame
+	ms := sender{clip: small}.all()
+	ms = append(ms[:3], sender{clip: other}.all()[1:3]...)
+	p, bad, err := demux(ms)
+	require.NoError(t, err)
+	require.Zero(t, bad)
+	require.Len(t, p.announced, 2)
+	require.Equal(t, other.CodecString, p.announced[1][0].CodecString)
+	require.EqualValues(t, media.TransferPQ, p.announced[1][0].Video.Color.Transfer)
+	require.True(t, p.packets[2].Flags.Has(media.NewConfig|media.Key))
+	require.False(t, p.packets[3].Flags.Has(media.NewConfig))
+}

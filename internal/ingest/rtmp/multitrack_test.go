@@ -169,6 +169,17 @@ func TestWhatComesBeforeTheGateAnswersIsHeld(t *testing.T) {
 	f.more.finish(nil)
 }
 
+// feeding sends until what was sent has arrived.
+func feeding(t testing.TB, send func() (arrived bool)) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !send(); {
+		require.True(t, time.Now().Before(deadline), "what was sent did not arrive")
+		<-tick.C
+	}
+}
+
 // TestMultitrackConnection publishes three tracks over one connection.
 func TestMultitrackConnection(t *testing.T) {
 	d := open(t, nil)
@@ -191,12 +202,13 @@ func TestMultitrackConnection(t *testing.T) {
 	require.Contains(t, byIndex, 1002)
 	require.Equal(t, main.request.Token, byIndex[2].request.Token)
 	require.Equal(t, "lobby_1002", byIndex[1002].request.Name())
-	for i := range 5 {
-		send(t, c, low[5+i], german[5+i])
-	}
+	i := 5
+	feeding(t, func() bool {
+		send(t, c, low[i%len(low)], german[i%len(german)])
+		i++
+		return len(byIndex[2].written()) >= 9 && len(byIndex[1002].written()) >= 9
+	})
 	until(t, main, 8)
-	until(t, byIndex[2], 9)
-	until(t, byIndex[1002], 9)
 	require.NoError(t, c.Unpublish("lobby_1"))
 	for _, p := range []*publication{main, byIndex[2], byIndex[1002]} {
 		await(t, p.closed, "close")
