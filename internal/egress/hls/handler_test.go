@@ -271,6 +271,10 @@ func TestAPreviewIsForThoseWhoMaySeeItAndForNoCache(t *testing.T) {
 	missing := serve(h, "GET", "/live/lobby/1/video/0/r1/99.m4s", "Authorization", "Bearer viewer")
 	require.Equal(t, 404, missing.Code)
 	require.Equal(t, "private, no-store", missing.Header().Get("Cache-Control"), "what is not there yet is theirs alone, too")
+	store.remove("lobby", 0)
+	before := serve(h, "GET", "/live/lobby/index.m3u8")
+	require.Equal(t, 404, before.Code, "players wait for what was never on air as for any other stream")
+	require.Equal(t, "public, max-age=1", before.Header().Get("Cache-Control"))
 	page := serve(h, "GET", "/live/lobby/")
 	require.Equal(t, 200, page.Code, "it can show the refusal")
 }

@@ -129,6 +129,10 @@ func (h *Handler) mayPlay(w http.ResponseWriter, r *http.Request, stream string)
 	if err == nil {
 		return nil
 	}
+	if !h.onShelf(stream) { // nothing is kept from anybody: those who wait for it ask through one cache
+		delete(w.Header(), "Cache-Control")
+		return refuseStream(stream)
+	}
 	f := refuseFault(err)
 	if shown == "" && f.status == http.StatusForbidden { // it may show something (RFC 9110 §15.5.2)
 		f.status = http.StatusUnauthorized
