@@ -460,3 +460,10 @@ func TestFilesThatAreNone(t *testing.T) {
 	require.ErrorContains(t, serve("text/xml", `<xml><result>1</result></xml>`), "instead of a file")
 	require.True(t, strings.Contains(serve("text/xml", "").Error(), "serve"))
 }
+
+// Plugins of the backend name their kinds of rows, where servers have numbers.
+func TestRegistrationsOfPlugins(t *testing.T) {
+	var l List[Registration]
+	require.NoError(t, json.Unmarshal([]byte(`{"objects":[{"id":1,"serverType":"sip.SIP_SERVER"},{"id":2,"serverType":0},{"id":3,"serverType":"1"}]}`), &l))
+	require.Equal(t, []Text{"sip.SIP_SERVER", "0", "1"}, []Text{l.Objects[0].Index, l.Objects[1].Index, l.Objects[2].Index})
+}

@@ -106,9 +106,11 @@ func (c *Client) Unregister(ctx context.Context, partner int, at Place) error {
 
 // Registration is an entry at one index, as the backend has it.
 type Registration struct {
-	ID     Int  `json:"id"`
-	Entry  Text `json:"entryId"`
-	Index  Int  `json:"serverType"`
+	ID    Int  `json:"id"`
+	Entry Text `json:"entryId"`
+	// Index is the server index in decimal; plugins of the backend have rows
+	// whose index is a name.
+	Index  Text `json:"serverType"`
 	Node   Int  `json:"serverNodeId"`
 	Status Int  `json:"status"`
 }

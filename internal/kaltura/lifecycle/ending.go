@@ -64,6 +64,8 @@ func (k *keeper) unregister(ctx context.Context) error {
 	case client.HasCode(err, codeNoEntry):
 		k.move(ctx, ToldEnd) // deleted meanwhile
 		return nil
+	case client.HasCode(err, codeNoService):
+		row = new(client.Registration) // a backend as old as this holds the host against its own
 	case err != nil:
 		return err
 	case other:

@@ -1,6 +1,9 @@
 package lifecycle
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -132,6 +135,48 @@ func TestEndIsToldWhenTheBackendIsBack(t *testing.T) {
 		w.pass(36 * time.Second)
 		require.Zero(t, w.status(primary))
 		require.Equal(t, 1, w.count("liveStream.unregisterMediaServer"))
+	})
+}
+
+// Backends from before 2016 have no rows to look at, and hold the host of an
+// unregistration against their own.
+func TestEndIsToldToOldBackends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.halt()
+		w.inject(kalturatest.Fault{Kind: kalturatest.Code, Service: "entryServerNode", Code: "SERVICE_DOES_NOT_EXISTS"})
+		w.onAir(primary)
+		w.pass(time.Minute)
+		w.live.end(primary)
+		w.pass(enough)
+		require.Equal(t, 1, w.count("liveStream.unregisterMediaServer"))
+		require.Zero(t, w.status(primary))
+		require.Empty(t, w.l.Registrations())
+	})
+}
+
+// The backend takes registrations of a host name also when it does not show its
+// node, as that is another partner's.
+func TestAnEntryThatWaitsIsKeptWithoutANodeOfOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *world
+		hidden := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/serverNode/action/list") {
+				_, _ = io.WriteString(rw, `{"objects":[],"totalCount":0}`)
+				return
+			}
+			w.backend.ServeHTTP(rw, r)
+		})
+		c, err := client.New(client.Options{
+			URL: "http://backend.example.com", Partner: kalturatest.MediaServerPartner, Secret: secret, Transport: direct{hidden},
+		})
+		require.NoError(t, err)
+		w = newWorld(t, nil, func(o *Options) { o.Client = c })
+		defer w.halt()
+		w.onAir(primary)
+		w.live.leave(primary)
+		w.pass(window - enough)
+		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
 	})
 }
 

@@ -11,6 +11,7 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -287,6 +288,10 @@ func (l *Lifecycle) Resync() {
 	}
 }
 
+// errNoNode: the backend shows us no node of ours, as it does when the node is
+// another partner's; it takes registrations of its host name all the same.
+var errNoNode = errors.New("the backend shows no server node")
+
 // nodeID is this server's number in the backend, looked for when it is not
 // known; anew looks for it in any case.
 func (l *Lifecycle) nodeID(ctx context.Context, anew bool) (int64, error) {
@@ -303,7 +308,7 @@ func (l *Lifecycle) nodeID(ctx context.Context, anew bool) (int64, error) {
 		return 0, err
 	}
 	if !ok {
-		return 0, fmt.Errorf("the backend knows no server node with the host name %s", l.opts.Host)
+		return 0, fmt.Errorf("%w with the host name %s", errNoNode, l.opts.Host)
 	}
 	l.node.Store(int64(found.ID))
 	return int64(found.ID), nil

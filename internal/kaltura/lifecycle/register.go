@@ -20,7 +20,8 @@ const (
 	codeNoNode       = "SERVER_NODE_NOT_FOUND"             // the same, of unregister
 	codeNoEntry      = "ENTRY_ID_NOT_FOUND"
 	codeNoRow        = "ENTRY_SERVER_NODE_NOT_FOUND"
-	codeInternal     = "INTERNAL_SERVERL_ERROR" // the backend's own spelling
+	codeNoService    = "SERVICE_DOES_NOT_EXISTS" // a backend from before there were rows
+	codeInternal     = "INTERNAL_SERVERL_ERROR"  // the backend's own spelling
 	codeDatabase     = "INTERNAL_DATABASE_ERROR"
 	codeLock         = "LOCK_TIMED_OUT"
 	recordingActive  = 2 // recordingStatus
@@ -81,7 +82,7 @@ func (k *keeper) tell(ctx context.Context, v *view, want client.Status) {
 	if k.state == Waiting {
 		// Whoever publishes now may do so at another host.
 		row, other, err := k.owner(ctx)
-		if _, answered := errors.AsType[*client.Error](err); err != nil && !answered {
+		if _, answered := errors.AsType[*client.Error](err); err != nil && !answered && !errors.Is(err, errNoNode) {
 			k.failed(ctx, err)
 			return
 		}
@@ -262,7 +263,7 @@ func (k *keeper) owner(ctx context.Context) (row *client.Registration, other boo
 		return nil, false, err
 	}
 	for i := range list {
-		if list[i].Index == client.Int(k.key.Index) && list[i].Status != client.Int(client.StatusMarkedForDeletion) {
+		if string(list[i].Index) == strconv.Itoa(k.key.Index) && list[i].Status != client.Int(client.StatusMarkedForDeletion) {
 			row = &list[i]
 		}
 	}

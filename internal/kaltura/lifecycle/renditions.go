@@ -173,7 +173,7 @@ func describe(rd *stream.RenditionStatus, m Measured) client.Stream {
 
 // codecNames are the backend's names of codecs.
 var codecNames = map[media.Codec]string{
-	media.H264: "h264", media.HEVC: "hevc", media.AV1: "av1", media.VP8: "vp8", media.VP9: "vp9",
+	media.H264: "h264", media.HEVC: "h265", media.AV1: "av1", media.VP8: "vp8", media.VP9: "vp9",
 	media.AAC: "aac", media.Opus: "opus", media.MP3: "mp3", media.AC3: "ac3", media.FLAC: "flac",
 }
 
