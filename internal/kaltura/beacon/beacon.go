@@ -33,7 +33,7 @@ const (
 
 // entryID is how the backend names its entries. What strangers typed instead
 // is no object that it could show a beacon of.
-var entryID = regexp.MustCompile(`^[0-9]_[0-9A-Za-z]{8}$`)
+var entryID = regexp.MustCompile(`^[0-9]_[0-9A-Za-z_]{8}$`)
 
 // Options are what Beacons need; all but Logger are required.
 type Options struct {

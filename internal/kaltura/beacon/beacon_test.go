@@ -182,6 +182,12 @@ func TestWhatIsNoObjectOfTheBackend(t *testing.T) {
 		w.journal.Record(e)
 		w.pass(10 * time.Second)
 		require.Zero(t, w.State().Count("beacon_beacon.add"))
+
+		e = refusal(fault.StreamNotFound, nil)
+		e.Stream = "0_test_001"
+		w.journal.Record(e)
+		w.pass(10 * time.Second)
+		require.Equal(t, 1, w.State().Count("beacon_beacon.add"), "ids of entries may hold _")
 	})
 }
 

@@ -133,6 +133,10 @@ func (n *Node) Run(ctx context.Context) error {
 // errDisabled: an operator of the backend took the server out of use.
 var errDisabled = errors.New("the server node is disabled in the backend; enable it there to let this server carry live entries")
 
+// errUnseen: the backend looks for the node of a report among those that are
+// enabled and of the reported type, and tries to make what it does not find.
+var errUnseen = errors.New("the backend has the server node, but takes no report of it: it is disabled there, or of another type than kaltura.node_type; enable it, or set the type that it has")
+
 // try makes the node known where it is not, and reports.
 func (n *Node) try(ctx context.Context) error {
 	if n.opts.Report == ReportMediaServer {
@@ -151,8 +155,8 @@ func (n *Node) try(ctx context.Context) error {
 	switch {
 	case err == nil:
 		n.learn(known.ID)
-	case client.HasCode(err, codeHostExists): // the backend does not see disabled nodes and tried to make one
-		return errDisabled
+	case client.HasCode(err, codeHostExists):
+		return errUnseen
 	}
 	return err
 }

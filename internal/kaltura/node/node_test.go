@@ -338,3 +338,13 @@ func TestHostOfAnother(t *testing.T) {
 		require.Equal(t, 1, w.log.count())
 	})
 }
+
+// The backend looks for the node of a report among those of the reported type.
+func TestANodeOfAnotherType(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, node.ReportServerNode, nil, kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "reportStatus"})
+		defer w.halt()
+		w.pass(time.Minute)
+		require.Contains(t, w.node.Status().Error, "kaltura.node_type")
+	})
+}
