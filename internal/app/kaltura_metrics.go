@@ -61,9 +61,11 @@ func (b *bridgeCalls) SessionRenewed() { b.renewed.Inc() }
 func (s *Server) collectBridge() {
 	registrations := observe.Desc("kaltura_registrations", "Entries at a server index, by what the backend was told last.", observe.LabelState)
 	deliveries := observe.Desc("kaltura_deliveries", "Pieces of recordings on their way to the backend.", observe.LabelState)
+	decided := observe.Desc("kaltura_deliveries_total",
+		"What became of pieces since the start: the backend has them, their answer was lost, it refused them, or somebody accepted them as delivered.", observe.LabelState)
 	oldest := observe.Desc("kaltura_oldest_delivery_seconds", "How long the oldest piece has been waiting to be delivered.")
 	known := observe.Desc("kaltura_node_registered", "1 while the backend knows this server.")
-	s.register(&collector{[]*prometheus.Desc{registrations, deliveries, oldest, known}, func(ch chan<- prometheus.Metric) {
+	s.register(&collector{[]*prometheus.Desc{registrations, deliveries, decided, oldest, known}, func(ch chan<- prometheus.Metric) {
 		status := s.bridge.Status()
 		registered := 0.0
 		if status.Node.Registered {
@@ -77,21 +79,22 @@ func (s *Server) collectBridge() {
 		for state, n := range states {
 			emit(ch, registrations, prometheus.GaugeValue, float64(n), state.String())
 		}
-		open := map[stream.DeliveryState]int{stream.DeliveryQueued: 0, stream.DeliverySending: 0, stream.DeliveryInDoubt: 0, stream.DeliveryRefused: 0}
-		var since time.Time
-		for _, d := range s.bridge.Deliveries().Open() {
-			open[d.State]++
-			waits := d.State == stream.DeliveryQueued || d.State == stream.DeliverySending
-			if waits && (since.IsZero() || d.Queued.Before(since)) {
-				since = d.Queued
-			}
-		}
-		for state, n := range open {
+		stats := s.bridge.Deliveries().Stats()
+		for state, n := range map[stream.DeliveryState]int{
+			stream.DeliveryQueued: stats.Queued, stream.DeliverySending: stats.Sending,
+			stream.DeliveryInDoubt: stats.InDoubt, stream.DeliveryRefused: stats.Refused,
+		} {
 			emit(ch, deliveries, prometheus.GaugeValue, float64(n), state.String())
 		}
+		for state, n := range map[string]uint64{
+			stream.DeliveryDelivered.String(): stats.Sent, stream.DeliveryInDoubt.String(): stats.Doubted,
+			stream.DeliveryRefused.String(): stats.Rejected, "ACCEPTED": stats.Accepted,
+		} {
+			emit(ch, decided, prometheus.CounterValue, float64(n), state)
+		}
 		age := 0.0
-		if !since.IsZero() {
-			age = time.Since(since).Seconds()
+		if !stats.Oldest.IsZero() {
+			age = time.Since(stats.Oldest).Seconds()
 		}
 		emit(ch, oldest, prometheus.GaugeValue, age)
 	}})

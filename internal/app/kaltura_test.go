@@ -79,7 +79,7 @@ func TestTheServerStartsWithoutItsBackend(t *testing.T) {
 	_, body = st.get(t, "/metrics")
 	for _, name := range []string{
 		`klive_kaltura_calls_total{code="network",method="liveStream.authenticate"}`, `klive_kaltura_node_registered 0`,
-		`klive_kaltura_deliveries{state="QUEUED"} 0`, `klive_kaltura_registrations{state="PLAYABLE"} 0`, `klive_kaltura_beacons_total`,
+		`klive_kaltura_deliveries{state="QUEUED"} 0`, `klive_kaltura_deliveries_total{state="IN_DOUBT"} 0`, `klive_kaltura_registrations{state="PLAYABLE"} 0`, `klive_kaltura_beacons_total`,
 	} {
 		require.Contains(t, body, "\n"+name)
 	}

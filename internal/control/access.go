@@ -38,6 +38,7 @@ var access = map[string]auth.Role{
 	klivev1.RecordingService_ListRecordings_FullMethodName: auth.Viewer,
 	klivev1.RecordingService_GetRecording_FullMethodName:   auth.Viewer,
 	klivev1.RecordingService_RetryDelivery_FullMethodName:  auth.Admin,
+	klivev1.RecordingService_AcceptDelivery_FullMethodName: auth.Admin,
 	klivev1.RecordingService_SplitRecording_FullMethodName: auth.Admin,
 
 	klivev1.KalturaBridgeService_GetKalturaBridge_FullMethodName:    auth.Viewer,

@@ -102,5 +102,7 @@ func deliveryProto(d *stream.Delivery) *klivev1.Delivery {
 		Code:            d.Code,
 		Error:           d.Error,
 		AssetId:         d.Asset,
+		AcceptedFrom:    deliveryStates[d.Accepted].state,
+		AcceptedBy:      d.AcceptedBy,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klive-media/klive/internal/auth"
 	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/media"
@@ -154,6 +155,24 @@ func (a queue) Retry(_ context.Context, recording, rendition string, number int)
 	}
 	if taken == 0 {
 		return 0, fault.New(fault.NothingToDeliver, "no piece of the recording waits to be delivered again")
+	}
+	return taken, nil
+}
+
+func (a queue) Accept(ctx context.Context, recording, rendition string, number int) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	taken := 0
+	for i := range a.deliveries {
+		d := &a.deliveries[i]
+		fits := d.Recording == recording && (rendition == "" || d.Rendition == rendition) && (number == 0 || d.Number == number)
+		if fits && (d.State == stream.DeliveryInDoubt || d.State == stream.DeliveryRefused && rendition != "" && number != 0) {
+			d.State, d.Accepted, d.AcceptedBy = stream.DeliveryDelivered, d.State, auth.FromContext(ctx).Name
+			taken++
+		}
+	}
+	if taken == 0 {
+		return 0, fault.New(fault.NothingToDeliver, "no piece of the recording waits to be accepted")
 	}
 	return taken, nil
 }

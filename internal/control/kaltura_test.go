@@ -122,6 +122,8 @@ func TestWithoutABridge(t *testing.T) {
 	requireFault(t, err, codes.NotFound, fault.RecordingNotFound)
 	_, err = recordings.RetryDelivery(t.Context(), &klivev1.RetryDeliveryRequest{Name: "streams/a/recordings/r1"})
 	requireFault(t, err, codes.FailedPrecondition, fault.BridgeOff)
+	_, err = recordings.AcceptDelivery(t.Context(), &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1"})
+	requireFault(t, err, codes.FailedPrecondition, fault.BridgeOff)
 	_, err = recordings.SplitRecording(t.Context(), &klivev1.SplitRecordingRequest{Name: "streams/a"})
 	requireFault(t, err, codes.FailedPrecondition, fault.NotRecording)
 }
@@ -195,11 +197,19 @@ func TestKalturaOverREST(t *testing.T) {
 	}
 	nothing := ask(t, s, "POST", "/v1/streams/0_abc/recordings/r1:retryDelivery", `{"rendition": "32", "number": 2}`, admin)
 	require.Equal(t, string(fault.NothingToDeliver), nothing.reason())
+	const accept = "/v1/streams/0_abc/recordings/r2:acceptDelivery"
+	a.record("r2", "0_abc", birth.Add(time.Hour), 1, stream.DeliveryInDoubt)
+	require.Equal(t, string(fault.NotAllowed), ask(t, s, "POST", accept, "{}", viewer).reason())
+	accepted := ask(t, s, "POST", accept, `{"rendition": "32", "number": 1}`, admin)
+	require.EqualValues(t, 1, accepted.object["pieceCount"], accepted.body)
+	require.Contains(t, accepted.body, `"acceptedFrom":"DELIVERY_STATE_IN_DOUBT"`)
+	require.Equal(t, string(fault.NothingToDeliver), ask(t, s, "POST", accept, `{"rendition": "32", "number": 1}`, admin).reason())
 	managed := ask(t, s, "POST", "/v1/streams?streamId=x", "{}", admin)
 	require.Equal(t, string(fault.ManagedByKaltura), managed.reason())
 	require.Equal(t, http.StatusBadRequest, managed.status)
 	require.Contains(t, ask(t, s, "GET", "/", "").body, "/v1/kalturaBridge")
 	require.Contains(t, ask(t, s, "GET", "/openapi.json", "").body, "/v1/streams/{stream}/recordings/{recording}:retryDelivery")
+	require.Contains(t, ask(t, s, "GET", "/openapi.json", "").body, "/v1/streams/{stream}/recordings/{recording}:acceptDelivery")
 
 	off := ask(t, start(t, newHouse().options()), "GET", "/v1/kalturaBridge", "")
 	require.Equal(t, string(fault.BridgeOff), off.reason())

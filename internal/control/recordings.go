@@ -125,6 +125,48 @@ func (s *recordingService) get(name string) (*klivev1.Recording, error) {
 }
 
 func (s *recordingService) RetryDelivery(ctx context.Context, r *klivev1.RetryDeliveryRequest) (*klivev1.RetryDeliveryResponse, error) {
+	found, err := s.deliverable(r)
+	if err != nil {
+		return nil, err
+	}
+	count, err := s.deliveries.Retry(ctx, found.GetId(), r.GetRendition(), int(r.GetNumber()))
+	if err != nil {
+		return nil, err
+	}
+	// The recording is not deleted while something of it is queued.
+	if found, err = s.get(r.GetName()); err != nil {
+		return nil, err
+	}
+	return &klivev1.RetryDeliveryResponse{PieceCount: int32(count), Recording: found}, nil //nolint:gosec // a count
+}
+
+func (s *recordingService) AcceptDelivery(ctx context.Context, r *klivev1.AcceptDeliveryRequest) (*klivev1.AcceptDeliveryResponse, error) {
+	found, err := s.deliverable(r)
+	if err != nil {
+		return nil, err
+	}
+	count, err := s.deliveries.Accept(ctx, found.GetId(), r.GetRendition(), int(r.GetNumber()))
+	if err != nil {
+		return nil, err
+	}
+	// Nothing holds the recording any more: when it was deleted since, it is
+	// shown as it was.
+	if now, err := s.get(r.GetName()); err == nil {
+		found = now
+	}
+	return &klivev1.AcceptDeliveryResponse{PieceCount: int32(count), Recording: found}, nil //nolint:gosec // a count
+}
+
+// whichPieces is a request about deliveries of a recording.
+type whichPieces interface {
+	GetName() string
+	GetRendition() string
+	GetNumber() int32
+}
+
+// deliverable returns the recording that a request is about, when the request
+// is one that the queue can be asked.
+func (s *recordingService) deliverable(r whichPieces) (*klivev1.Recording, error) {
 	if _, _, err := parseRecordingName(r.GetName()); err != nil {
 		return nil, err
 	}
@@ -140,15 +182,7 @@ func (s *recordingService) RetryDelivery(ctx context.Context, r *klivev1.RetryDe
 	case r.GetNumber() > 0 && r.GetRendition() == "":
 		return nil, fault.New(fault.InvalidField, "number is set and rendition is not; each rendition has a piece of this number, so name one").With("field", "rendition")
 	}
-	count, err := s.deliveries.Retry(ctx, found.GetId(), r.GetRendition(), int(r.GetNumber()))
-	if err != nil {
-		return nil, err
-	}
-	// The recording is not deleted while something of it is queued.
-	if found, err = s.get(r.GetName()); err != nil {
-		return nil, err
-	}
-	return &klivev1.RetryDeliveryResponse{PieceCount: int32(count), Recording: found}, nil //nolint:gosec // a count
+	return found, nil
 }
 
 func (s *recordingService) SplitRecording(ctx context.Context, r *klivev1.SplitRecordingRequest) (*klivev1.SplitRecordingResponse, error) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
+	"github.com/klive-media/klive/internal/auth"
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/stream"
 )
@@ -164,6 +165,53 @@ func TestRetryDelivery(t *testing.T) {
 				}
 			}
 			require.Equal(t, c.want, queued)
+		})
+	}
+}
+
+func TestAcceptDelivery(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		request *klivev1.AcceptDeliveryRequest
+		want    int32
+		from    klivev1.DeliveryState
+		code    codes.Code
+		reason  fault.Reason
+	}{
+		{name: "all in doubt", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1"}, want: 2, from: klivev1.DeliveryState_DELIVERY_STATE_IN_DOUBT},
+		{name: "any stream", request: &klivev1.AcceptDeliveryRequest{Name: "streams/-/recordings/r1"}, want: 2, from: klivev1.DeliveryState_DELIVERY_STATE_IN_DOUBT},
+		{name: "a rendition", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Rendition: "36"}, want: 1, from: klivev1.DeliveryState_DELIVERY_STATE_IN_DOUBT},
+		{name: "a piece", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Rendition: "36", Number: 2}, want: 1, from: klivev1.DeliveryState_DELIVERY_STATE_IN_DOUBT},
+		{name: "a refused piece", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Rendition: "36", Number: 3}, want: 1, from: klivev1.DeliveryState_DELIVERY_STATE_REFUSED},
+		{name: "a delivered piece", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Rendition: "36", Number: 1}, code: codes.FailedPrecondition, reason: fault.NothingToDeliver},
+		{name: "a number of no rendition", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Number: 2}, code: codes.InvalidArgument, reason: fault.InvalidField},
+		{name: "a negative number", request: &klivev1.AcceptDeliveryRequest{Name: "streams/a/recordings/r1", Rendition: "36", Number: -1}, code: codes.InvalidArgument, reason: fault.InvalidField},
+		{name: "of another stream", request: &klivev1.AcceptDeliveryRequest{Name: "streams/b/recordings/r1"}, code: codes.NotFound, reason: fault.RecordingNotFound},
+		{name: "no name", request: &klivev1.AcceptDeliveryRequest{}, code: codes.InvalidArgument, reason: fault.InvalidField},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := &annex{}
+			a.record("r1", "a", birth, 4, stream.DeliveryDelivered, stream.DeliveryInDoubt, stream.DeliveryRefused)
+			service := &recordingService{recordings: recorder{a}, deliveries: queue{a}}
+			got, err := service.AcceptDelivery(auth.NewContext(t.Context(), auth.Principal{Name: "jane", Role: auth.Admin}), c.request)
+			if c.code != codes.OK {
+				requireFault(t, statusOf(err).Err(), c.code, c.reason)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, got.GetPieceCount())
+			accepted := int32(0)
+			for _, p := range got.GetRecording().GetPieces() {
+				if d := p.GetDelivery(); d.GetAcceptedBy() != "" {
+					require.Equal(t, klivev1.DeliveryState_DELIVERY_STATE_DELIVERED, d.GetState())
+					require.Equal(t, c.from, d.GetAcceptedFrom())
+					require.Equal(t, "jane", d.GetAcceptedBy())
+					accepted++
+				} else {
+					require.Zero(t, d.GetAcceptedFrom())
+				}
+			}
+			require.Equal(t, c.want, accepted)
 		})
 	}
 }

@@ -134,7 +134,7 @@ var table = map[Reason]Row{
 
 	RecordingNotFound: {NotFound, "No recording with this id is known."},
 	NotRecording:      {FailedPrecondition, "Nothing is being recorded of the stream now."},
-	NothingToDeliver:  {FailedPrecondition, "No piece of the recording waits to be delivered again."},
+	NothingToDeliver:  {FailedPrecondition, "No piece of the recording waits to be delivered again, or to be accepted."},
 	BridgeOff:         {FailedPrecondition, "No Kaltura backend is configured."},
 
 	AlreadyExistsReason: {AlreadyExists, "A resource with this name exists."},

@@ -70,11 +70,13 @@ const (
 	DeliveryUnspecified DeliveryState = iota
 	DeliveryQueued                    // waits for its turn or for the backend
 	DeliverySending                   // under way
-	DeliveryDelivered                 // the backend has it
+	DeliveryDelivered                 // the backend has it, or somebody accepted it
 	// DeliveryInDoubt: the answer was lost. It counts as delivered until somebody
-	// retries it, as sending it twice would double it in the recording.
+	// retries it, as sending it twice would double it in the recording, or
+	// accepts it.
 	DeliveryInDoubt
-	// DeliveryRefused: the backend does not want it; it waits for somebody.
+	// DeliveryRefused: the backend does not want it; it waits for somebody, and
+	// what is behind it waits too.
 	DeliveryRefused
 )
 
@@ -107,6 +109,11 @@ type Delivery struct {
 	Done                 time.Time
 	Code                 string // the backend's code of the last error; "" when there was none
 	Error                string // the last error in a sentence
+	// Accepted is what State was when somebody said that the piece counts as
+	// delivered: DeliveryInDoubt, or DeliveryRefused when it was given up. Unspecified:
+	// nobody did.
+	Accepted   DeliveryState
+	AcceptedBy string // who that was; "" when the caller has no name
 }
 
 // Deliveries is what others need of the queue that delivers recordings.
@@ -120,6 +127,14 @@ type Deliveries interface {
 	// once. Rendition "" is all of the recording, number 0 all of the rendition.
 	// It returns how many it took up. Errors are *fault.Error.
 	Retry(ctx context.Context, recording, rendition string, number int) (int, error)
+	// Accept says of pieces that are in doubt that the backend has them: they
+	// are delivered from then on, and nothing holds their files any more.
+	// Rendition and number are as in Retry. A refused piece is accepted only
+	// when it is named by both: the backend does not have it, so it is given up,
+	// and those behind it go on. It cannot be taken back. The caller's
+	// auth.Principal is noted. It returns how many it accepted. Errors are
+	// *fault.Error.
+	Accept(ctx context.Context, recording, rendition string, number int) (int, error)
 	// Changed is closed at the next change.
 	Changed() <-chan struct{}
 }

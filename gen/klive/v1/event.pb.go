@@ -102,7 +102,8 @@ const (
 	// The entry asks for its stream to be pushed elsewhere, which this server
 	// does not do.
 	EventType_EVENT_TYPE_PUSH_PUBLISH_UNSUPPORTED EventType = 34
-	// The Kaltura backend has a piece of a recording.
+	// The Kaltura backend has a piece of a recording; with the fact `accepted`,
+	// a person said that the piece counts as delivered.
 	EventType_EVENT_TYPE_RECORDING_PIECE_DELIVERED EventType = 35
 	// The answer to a delivery was lost: the Kaltura backend may have the piece.
 	EventType_EVENT_TYPE_RECORDING_DELIVERY_IN_DOUBT EventType = 36

@@ -93,14 +93,15 @@ const (
 	DeliveryState_DELIVERY_STATE_QUEUED DeliveryState = 1
 	// It is under way.
 	DeliveryState_DELIVERY_STATE_SENDING DeliveryState = 2
-	// The backend has it.
+	// The backend has it; or somebody decided that it counts as delivered, which
+	// `accepted_from` says.
 	DeliveryState_DELIVERY_STATE_DELIVERED DeliveryState = 3
 	// The answer was lost, so the backend may have it. It counts as delivered
 	// until `:retryDelivery` sends it again, as a piece that is sent twice is
-	// twice in the recording.
+	// twice in the recording. `:acceptDelivery` says that the backend has it.
 	DeliveryState_DELIVERY_STATE_IN_DOUBT DeliveryState = 4
-	// The backend does not want it. `:retryDelivery` tries again when the cause
-	// is gone.
+	// The backend does not want it, and those behind it wait. `:retryDelivery`
+	// tries again when the cause is gone, `:acceptDelivery` gives it up.
 	DeliveryState_DELIVERY_STATE_REFUSED DeliveryState = 5
 )
 
@@ -426,11 +427,18 @@ type Delivery struct {
 	DoneTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=done_time,json=doneTime,proto3" json:"done_time,omitempty"`
 	// The backend's code of the last error; empty when there was none.
 	Code string `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"`
-	// The last error in a sentence; empty when there was none.
+	// The last error, or what was decided about the piece, in a sentence; empty
+	// when there was none.
 	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	// The backend's id of the rendition, a flavor asset; empty while it is not
 	// known.
-	AssetId       string `protobuf:"bytes,9,opt,name=asset_id,json=assetId,proto3" json:"asset_id,omitempty"`
+	AssetId string `protobuf:"bytes,9,opt,name=asset_id,json=assetId,proto3" json:"asset_id,omitempty"`
+	// What the state was when somebody said by `:acceptDelivery` that the piece
+	// counts as delivered: IN_DOUBT, or REFUSED when it was given up and the
+	// backend does not have it. Unset when the backend said itself that it has it.
+	AcceptedFrom DeliveryState `protobuf:"varint,10,opt,name=accepted_from,json=acceptedFrom,proto3,enum=klive.v1.DeliveryState" json:"accepted_from,omitempty"`
+	// Who said so: the name of the credential; empty when nobody did.
+	AcceptedBy    string `protobuf:"bytes,11,opt,name=accepted_by,json=acceptedBy,proto3" json:"accepted_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +532,20 @@ func (x *Delivery) GetError() string {
 func (x *Delivery) GetAssetId() string {
 	if x != nil {
 		return x.AssetId
+	}
+	return ""
+}
+
+func (x *Delivery) GetAcceptedFrom() DeliveryState {
+	if x != nil {
+		return x.AcceptedFrom
+	}
+	return DeliveryState_DELIVERY_STATE_UNSPECIFIED
+}
+
+func (x *Delivery) GetAcceptedBy() string {
+	if x != nil {
+		return x.AcceptedBy
 	}
 	return ""
 }
@@ -825,6 +847,126 @@ func (x *RetryDeliveryResponse) GetRecording() *Recording {
 	return nil
 }
 
+// Asks to count pieces as delivered.
+type AcceptDeliveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recording: `streams/{stream}/recordings/{recording}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The id of the rendition; empty: all of the recording that is in doubt.
+	Rendition string `protobuf:"bytes,2,opt,name=rendition,proto3" json:"rendition,omitempty"`
+	// The number of the piece, for which the rendition must be named; 0: all of
+	// the rendition that is in doubt.
+	Number        int32 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDeliveryRequest) Reset() {
+	*x = AcceptDeliveryRequest{}
+	mi := &file_klive_v1_recording_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDeliveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDeliveryRequest) ProtoMessage() {}
+
+func (x *AcceptDeliveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_klive_v1_recording_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDeliveryRequest.ProtoReflect.Descriptor instead.
+func (*AcceptDeliveryRequest) Descriptor() ([]byte, []int) {
+	return file_klive_v1_recording_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AcceptDeliveryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AcceptDeliveryRequest) GetRendition() string {
+	if x != nil {
+		return x.Rendition
+	}
+	return ""
+}
+
+func (x *AcceptDeliveryRequest) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// Says what counts as delivered now.
+type AcceptDeliveryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pieces that were accepted.
+	PieceCount int32 `protobuf:"varint,1,opt,name=piece_count,json=pieceCount,proto3" json:"piece_count,omitempty"`
+	// The recording as it is now.
+	Recording     *Recording `protobuf:"bytes,2,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDeliveryResponse) Reset() {
+	*x = AcceptDeliveryResponse{}
+	mi := &file_klive_v1_recording_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDeliveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDeliveryResponse) ProtoMessage() {}
+
+func (x *AcceptDeliveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_klive_v1_recording_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDeliveryResponse.ProtoReflect.Descriptor instead.
+func (*AcceptDeliveryResponse) Descriptor() ([]byte, []int) {
+	return file_klive_v1_recording_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *AcceptDeliveryResponse) GetPieceCount() int32 {
+	if x != nil {
+		return x.PieceCount
+	}
+	return 0
+}
+
+func (x *AcceptDeliveryResponse) GetRecording() *Recording {
+	if x != nil {
+		return x.Recording
+	}
+	return nil
+}
+
 // Asks to close the pieces that grow now.
 type SplitRecordingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -836,7 +978,7 @@ type SplitRecordingRequest struct {
 
 func (x *SplitRecordingRequest) Reset() {
 	*x = SplitRecordingRequest{}
-	mi := &file_klive_v1_recording_proto_msgTypes[8]
+	mi := &file_klive_v1_recording_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +990,7 @@ func (x *SplitRecordingRequest) String() string {
 func (*SplitRecordingRequest) ProtoMessage() {}
 
 func (x *SplitRecordingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_recording_proto_msgTypes[8]
+	mi := &file_klive_v1_recording_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1003,7 @@ func (x *SplitRecordingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitRecordingRequest.ProtoReflect.Descriptor instead.
 func (*SplitRecordingRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_recording_proto_rawDescGZIP(), []int{8}
+	return file_klive_v1_recording_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SplitRecordingRequest) GetName() string {
@@ -882,7 +1024,7 @@ type SplitRecordingResponse struct {
 
 func (x *SplitRecordingResponse) Reset() {
 	*x = SplitRecordingResponse{}
-	mi := &file_klive_v1_recording_proto_msgTypes[9]
+	mi := &file_klive_v1_recording_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1036,7 @@ func (x *SplitRecordingResponse) String() string {
 func (*SplitRecordingResponse) ProtoMessage() {}
 
 func (x *SplitRecordingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_recording_proto_msgTypes[9]
+	mi := &file_klive_v1_recording_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1049,7 @@ func (x *SplitRecordingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitRecordingResponse.ProtoReflect.Descriptor instead.
 func (*SplitRecordingResponse) Descriptor() ([]byte, []int) {
-	return file_klive_v1_recording_proto_rawDescGZIP(), []int{9}
+	return file_klive_v1_recording_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SplitRecordingResponse) GetRenditionCount() int32 {
@@ -950,7 +1092,7 @@ const file_klive_v1_recording_proto_rawDesc = "" +
 	"size_bytes\x18\x06 \x01(\x03R\tsizeBytes\x12\x1a\n" +
 	"\bfinished\x18\a \x01(\bR\bfinished\x12\x12\n" +
 	"\x04last\x18\b \x01(\bR\x04last\x12.\n" +
-	"\bdelivery\x18\t \x01(\v2\x12.klive.v1.DeliveryR\bdelivery\"\xa7\x03\n" +
+	"\bdelivery\x18\t \x01(\v2\x12.klive.v1.DeliveryR\bdelivery\"\x86\x04\n" +
 	"\bDelivery\x12-\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x17.klive.v1.DeliveryStateR\x05state\x12#\n" +
 	"\rattempt_count\x18\x02 \x01(\x05R\fattemptCount\x129\n" +
@@ -961,7 +1103,11 @@ const file_klive_v1_recording_proto_rawDesc = "" +
 	"\tdone_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdoneTime\x12\x12\n" +
 	"\x04code\x18\a \x01(\tR\x04code\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x19\n" +
-	"\basset_id\x18\t \x01(\tR\aassetId\"\xb1\x01\n" +
+	"\basset_id\x18\t \x01(\tR\aassetId\x12<\n" +
+	"\raccepted_from\x18\n" +
+	" \x01(\x0e2\x17.klive.v1.DeliveryStateR\facceptedFrom\x12\x1f\n" +
+	"\vaccepted_by\x18\v \x01(\tR\n" +
+	"acceptedBy\"\xb1\x01\n" +
 	"\x15ListRecordingsRequest\x125\n" +
 	"\x06parent\x18\x01 \x01(\tB\x1d\xe0A\x02\xfaA\x17\x12\x15klive.media/RecordingR\x06parent\x12 \n" +
 	"\tpage_size\x18\x02 \x01(\x05B\x03\xe0A\x01R\bpageSize\x12\"\n" +
@@ -984,6 +1130,15 @@ const file_klive_v1_recording_proto_rawDesc = "" +
 	"\x15RetryDeliveryResponse\x12\x1f\n" +
 	"\vpiece_count\x18\x01 \x01(\x05R\n" +
 	"pieceCount\x121\n" +
+	"\trecording\x18\x02 \x01(\v2\x13.klive.v1.RecordingR\trecording\"\x8a\x01\n" +
+	"\x15AcceptDeliveryRequest\x121\n" +
+	"\x04name\x18\x01 \x01(\tB\x1d\xe0A\x02\xfaA\x17\n" +
+	"\x15klive.media/RecordingR\x04name\x12!\n" +
+	"\trendition\x18\x02 \x01(\tB\x03\xe0A\x01R\trendition\x12\x1b\n" +
+	"\x06number\x18\x03 \x01(\x05B\x03\xe0A\x01R\x06number\"l\n" +
+	"\x16AcceptDeliveryResponse\x12\x1f\n" +
+	"\vpiece_count\x18\x01 \x01(\x05R\n" +
+	"pieceCount\x121\n" +
 	"\trecording\x18\x02 \x01(\v2\x13.klive.v1.RecordingR\trecording\"G\n" +
 	"\x15SplitRecordingRequest\x12.\n" +
 	"\x04name\x18\x01 \x01(\tB\x1a\xe0A\x02\xfaA\x14\n" +
@@ -1001,11 +1156,12 @@ const file_klive_v1_recording_proto_rawDesc = "" +
 	"\x16DELIVERY_STATE_SENDING\x10\x02\x12\x1c\n" +
 	"\x18DELIVERY_STATE_DELIVERED\x10\x03\x12\x1b\n" +
 	"\x17DELIVERY_STATE_IN_DOUBT\x10\x04\x12\x1a\n" +
-	"\x16DELIVERY_STATE_REFUSED\x10\x052\xb5\x04\n" +
+	"\x16DELIVERY_STATE_REFUSED\x10\x052\xcf\x05\n" +
 	"\x10RecordingService\x12\x87\x01\n" +
 	"\x0eListRecordings\x12\x1f.klive.v1.ListRecordingsRequest\x1a .klive.v1.ListRecordingsResponse\"2\xdaA\x06parent\x82\xd3\xe4\x93\x02#\x12!/v1/{parent=streams/*}/recordings\x12t\n" +
 	"\fGetRecording\x12\x1d.klive.v1.GetRecordingRequest\x1a\x13.klive.v1.Recording\"0\xdaA\x04name\x82\xd3\xe4\x93\x02#\x12!/v1/{name=streams/*/recordings/*}\x12\x93\x01\n" +
-	"\rRetryDelivery\x12\x1e.klive.v1.RetryDeliveryRequest\x1a\x1f.klive.v1.RetryDeliveryResponse\"A\xdaA\x04name\x82\xd3\xe4\x93\x024:\x01*\"//v1/{name=streams/*/recordings/*}:retryDelivery\x12\x8a\x01\n" +
+	"\rRetryDelivery\x12\x1e.klive.v1.RetryDeliveryRequest\x1a\x1f.klive.v1.RetryDeliveryResponse\"A\xdaA\x04name\x82\xd3\xe4\x93\x024:\x01*\"//v1/{name=streams/*/recordings/*}:retryDelivery\x12\x97\x01\n" +
+	"\x0eAcceptDelivery\x12\x1f.klive.v1.AcceptDeliveryRequest\x1a .klive.v1.AcceptDeliveryResponse\"B\xdaA\x04name\x82\xd3\xe4\x93\x025:\x01*\"0/v1/{name=streams/*/recordings/*}:acceptDelivery\x12\x8a\x01\n" +
 	"\x0eSplitRecording\x12\x1f.klive.v1.SplitRecordingRequest\x1a .klive.v1.SplitRecordingResponse\"5\xdaA\x04name\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/{name=streams/*}:splitRecordingB3Z1github.com/klive-media/klive/gen/klive/v1;klivev1b\x06proto3"
 
 var (
@@ -1021,7 +1177,7 @@ func file_klive_v1_recording_proto_rawDescGZIP() []byte {
 }
 
 var file_klive_v1_recording_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_klive_v1_recording_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_klive_v1_recording_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_klive_v1_recording_proto_goTypes = []any{
 	(RecordingMode)(0),             // 0: klive.v1.RecordingMode
 	(DeliveryState)(0),             // 1: klive.v1.DeliveryState
@@ -1033,41 +1189,47 @@ var file_klive_v1_recording_proto_goTypes = []any{
 	(*GetRecordingRequest)(nil),    // 7: klive.v1.GetRecordingRequest
 	(*RetryDeliveryRequest)(nil),   // 8: klive.v1.RetryDeliveryRequest
 	(*RetryDeliveryResponse)(nil),  // 9: klive.v1.RetryDeliveryResponse
-	(*SplitRecordingRequest)(nil),  // 10: klive.v1.SplitRecordingRequest
-	(*SplitRecordingResponse)(nil), // 11: klive.v1.SplitRecordingResponse
-	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 13: google.protobuf.Duration
+	(*AcceptDeliveryRequest)(nil),  // 10: klive.v1.AcceptDeliveryRequest
+	(*AcceptDeliveryResponse)(nil), // 11: klive.v1.AcceptDeliveryResponse
+	(*SplitRecordingRequest)(nil),  // 12: klive.v1.SplitRecordingRequest
+	(*SplitRecordingResponse)(nil), // 13: klive.v1.SplitRecordingResponse
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 15: google.protobuf.Duration
 }
 var file_klive_v1_recording_proto_depIdxs = []int32{
 	0,  // 0: klive.v1.Recording.mode:type_name -> klive.v1.RecordingMode
-	12, // 1: klive.v1.Recording.start_time:type_name -> google.protobuf.Timestamp
-	12, // 2: klive.v1.Recording.end_time:type_name -> google.protobuf.Timestamp
+	14, // 1: klive.v1.Recording.start_time:type_name -> google.protobuf.Timestamp
+	14, // 2: klive.v1.Recording.end_time:type_name -> google.protobuf.Timestamp
 	3,  // 3: klive.v1.Recording.pieces:type_name -> klive.v1.RecordingPiece
 	1,  // 4: klive.v1.Recording.delivery_state:type_name -> klive.v1.DeliveryState
-	12, // 5: klive.v1.RecordingPiece.start_time:type_name -> google.protobuf.Timestamp
-	13, // 6: klive.v1.RecordingPiece.offset:type_name -> google.protobuf.Duration
-	13, // 7: klive.v1.RecordingPiece.duration:type_name -> google.protobuf.Duration
+	14, // 5: klive.v1.RecordingPiece.start_time:type_name -> google.protobuf.Timestamp
+	15, // 6: klive.v1.RecordingPiece.offset:type_name -> google.protobuf.Duration
+	15, // 7: klive.v1.RecordingPiece.duration:type_name -> google.protobuf.Duration
 	4,  // 8: klive.v1.RecordingPiece.delivery:type_name -> klive.v1.Delivery
 	1,  // 9: klive.v1.Delivery.state:type_name -> klive.v1.DeliveryState
-	12, // 10: klive.v1.Delivery.queue_time:type_name -> google.protobuf.Timestamp
-	12, // 11: klive.v1.Delivery.last_attempt_time:type_name -> google.protobuf.Timestamp
-	12, // 12: klive.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
-	12, // 13: klive.v1.Delivery.done_time:type_name -> google.protobuf.Timestamp
-	2,  // 14: klive.v1.ListRecordingsResponse.recordings:type_name -> klive.v1.Recording
-	2,  // 15: klive.v1.RetryDeliveryResponse.recording:type_name -> klive.v1.Recording
-	5,  // 16: klive.v1.RecordingService.ListRecordings:input_type -> klive.v1.ListRecordingsRequest
-	7,  // 17: klive.v1.RecordingService.GetRecording:input_type -> klive.v1.GetRecordingRequest
-	8,  // 18: klive.v1.RecordingService.RetryDelivery:input_type -> klive.v1.RetryDeliveryRequest
-	10, // 19: klive.v1.RecordingService.SplitRecording:input_type -> klive.v1.SplitRecordingRequest
-	6,  // 20: klive.v1.RecordingService.ListRecordings:output_type -> klive.v1.ListRecordingsResponse
-	2,  // 21: klive.v1.RecordingService.GetRecording:output_type -> klive.v1.Recording
-	9,  // 22: klive.v1.RecordingService.RetryDelivery:output_type -> klive.v1.RetryDeliveryResponse
-	11, // 23: klive.v1.RecordingService.SplitRecording:output_type -> klive.v1.SplitRecordingResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 10: klive.v1.Delivery.queue_time:type_name -> google.protobuf.Timestamp
+	14, // 11: klive.v1.Delivery.last_attempt_time:type_name -> google.protobuf.Timestamp
+	14, // 12: klive.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
+	14, // 13: klive.v1.Delivery.done_time:type_name -> google.protobuf.Timestamp
+	1,  // 14: klive.v1.Delivery.accepted_from:type_name -> klive.v1.DeliveryState
+	2,  // 15: klive.v1.ListRecordingsResponse.recordings:type_name -> klive.v1.Recording
+	2,  // 16: klive.v1.RetryDeliveryResponse.recording:type_name -> klive.v1.Recording
+	2,  // 17: klive.v1.AcceptDeliveryResponse.recording:type_name -> klive.v1.Recording
+	5,  // 18: klive.v1.RecordingService.ListRecordings:input_type -> klive.v1.ListRecordingsRequest
+	7,  // 19: klive.v1.RecordingService.GetRecording:input_type -> klive.v1.GetRecordingRequest
+	8,  // 20: klive.v1.RecordingService.RetryDelivery:input_type -> klive.v1.RetryDeliveryRequest
+	10, // 21: klive.v1.RecordingService.AcceptDelivery:input_type -> klive.v1.AcceptDeliveryRequest
+	12, // 22: klive.v1.RecordingService.SplitRecording:input_type -> klive.v1.SplitRecordingRequest
+	6,  // 23: klive.v1.RecordingService.ListRecordings:output_type -> klive.v1.ListRecordingsResponse
+	2,  // 24: klive.v1.RecordingService.GetRecording:output_type -> klive.v1.Recording
+	9,  // 25: klive.v1.RecordingService.RetryDelivery:output_type -> klive.v1.RetryDeliveryResponse
+	11, // 26: klive.v1.RecordingService.AcceptDelivery:output_type -> klive.v1.AcceptDeliveryResponse
+	13, // 27: klive.v1.RecordingService.SplitRecording:output_type -> klive.v1.SplitRecordingResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_klive_v1_recording_proto_init() }
@@ -1081,7 +1243,7 @@ func file_klive_v1_recording_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_klive_v1_recording_proto_rawDesc), len(file_klive_v1_recording_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	RecordingService_ListRecordings_FullMethodName = "/klive.v1.RecordingService/ListRecordings"
 	RecordingService_GetRecording_FullMethodName   = "/klive.v1.RecordingService/GetRecording"
 	RecordingService_RetryDelivery_FullMethodName  = "/klive.v1.RecordingService/RetryDelivery"
+	RecordingService_AcceptDelivery_FullMethodName = "/klive.v1.RecordingService/AcceptDelivery"
 	RecordingService_SplitRecording_FullMethodName = "/klive.v1.RecordingService/SplitRecording"
 )
 
@@ -31,7 +32,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Shows recordings, delivers them again and splits them.
+// Shows recordings, decides about their deliveries and splits them.
 type RecordingServiceClient interface {
 	// Lists the recordings of a stream, or of all with the parent `streams/-`,
 	// newest first. A page ends early when its recordings have very many pieces;
@@ -43,6 +44,12 @@ type RecordingServiceClient interface {
 	// more, and QUEUED ones at once. A piece that is in doubt may have arrived:
 	// then the backend has it twice.
 	RetryDelivery(ctx context.Context, in *RetryDeliveryRequest, opts ...grpc.CallOption) (*RetryDeliveryResponse, error)
+	// Says of pieces that are IN_DOUBT that the Kaltura backend has them: they
+	// are DELIVERED from then on, and their files are held no longer. A REFUSED
+	// piece is accepted only when it is named by rendition and number: the
+	// backend does not have it, so it is given up, and those behind it go on.
+	// It cannot be taken back.
+	AcceptDelivery(ctx context.Context, in *AcceptDeliveryRequest, opts ...grpc.CallOption) (*AcceptDeliveryResponse, error)
 	// Closes the pieces of a stream that grow now, at their next key frame, so
 	// that a clip can be made of what was recorded so far. It does not wait for
 	// the key frames: each piece that is closed is an event.
@@ -87,6 +94,16 @@ func (c *recordingServiceClient) RetryDelivery(ctx context.Context, in *RetryDel
 	return out, nil
 }
 
+func (c *recordingServiceClient) AcceptDelivery(ctx context.Context, in *AcceptDeliveryRequest, opts ...grpc.CallOption) (*AcceptDeliveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptDeliveryResponse)
+	err := c.cc.Invoke(ctx, RecordingService_AcceptDelivery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *recordingServiceClient) SplitRecording(ctx context.Context, in *SplitRecordingRequest, opts ...grpc.CallOption) (*SplitRecordingResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SplitRecordingResponse)
@@ -101,7 +118,7 @@ func (c *recordingServiceClient) SplitRecording(ctx context.Context, in *SplitRe
 // All implementations must embed UnimplementedRecordingServiceServer
 // for forward compatibility.
 //
-// Shows recordings, delivers them again and splits them.
+// Shows recordings, decides about their deliveries and splits them.
 type RecordingServiceServer interface {
 	// Lists the recordings of a stream, or of all with the parent `streams/-`,
 	// newest first. A page ends early when its recordings have very many pieces;
@@ -113,6 +130,12 @@ type RecordingServiceServer interface {
 	// more, and QUEUED ones at once. A piece that is in doubt may have arrived:
 	// then the backend has it twice.
 	RetryDelivery(context.Context, *RetryDeliveryRequest) (*RetryDeliveryResponse, error)
+	// Says of pieces that are IN_DOUBT that the Kaltura backend has them: they
+	// are DELIVERED from then on, and their files are held no longer. A REFUSED
+	// piece is accepted only when it is named by rendition and number: the
+	// backend does not have it, so it is given up, and those behind it go on.
+	// It cannot be taken back.
+	AcceptDelivery(context.Context, *AcceptDeliveryRequest) (*AcceptDeliveryResponse, error)
 	// Closes the pieces of a stream that grow now, at their next key frame, so
 	// that a clip can be made of what was recorded so far. It does not wait for
 	// the key frames: each piece that is closed is an event.
@@ -135,6 +158,9 @@ func (UnimplementedRecordingServiceServer) GetRecording(context.Context, *GetRec
 }
 func (UnimplementedRecordingServiceServer) RetryDelivery(context.Context, *RetryDeliveryRequest) (*RetryDeliveryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryDelivery not implemented")
+}
+func (UnimplementedRecordingServiceServer) AcceptDelivery(context.Context, *AcceptDeliveryRequest) (*AcceptDeliveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptDelivery not implemented")
 }
 func (UnimplementedRecordingServiceServer) SplitRecording(context.Context, *SplitRecordingRequest) (*SplitRecordingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SplitRecording not implemented")
@@ -214,6 +240,24 @@ func _RecordingService_RetryDelivery_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RecordingService_AcceptDelivery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptDeliveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecordingServiceServer).AcceptDelivery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecordingService_AcceptDelivery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecordingServiceServer).AcceptDelivery(ctx, req.(*AcceptDeliveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RecordingService_SplitRecording_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SplitRecordingRequest)
 	if err := dec(in); err != nil {
@@ -250,6 +294,10 @@ var RecordingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetryDelivery",
 			Handler:    _RecordingService_RetryDelivery_Handler,
+		},
+		{
+			MethodName: "AcceptDelivery",
+			Handler:    _RecordingService_AcceptDelivery_Handler,
 		},
 		{
 			MethodName: "SplitRecording",

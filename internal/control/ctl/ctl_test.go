@@ -281,6 +281,9 @@ func TestCommands(t *testing.T) {
 		{line: "recordings retry a r1", wants: []string{"3 pieces of r1 will be delivered again\n"}},
 		{line: "recordings retry a r1 --rendition 36 --number 2", wants: []string{"1 piece of r1 will be delivered again\n"}},
 		{line: "recordings retry a r1 --number 2", fails: "--number needs --rendition"},
+		{line: "recordings accept a r1", wants: []string{"2 pieces of r1 count as delivered\n"}},
+		{line: "recordings accept a r1 --rendition 36 --number 2", wants: []string{"1 piece of r1 counts as delivered\n"}},
+		{line: "recordings accept a r1 --number 2", fails: "--number needs --rendition"},
 		{line: "kaltura", wants: []string{
 			"https://kaltura.example", "saas, partner -5", "no, since ", "connection refused", "yes, as server node 7", "2 refused, 1 in doubt, 4 queued",
 			"0_abc", "backup", "PLAYABLE (1)", "32 720p, 36", "32 34", "taken over by another host; preview; the end is told by ",
@@ -321,7 +324,7 @@ func TestJSON(t *testing.T) {
 	t.Setenv("KLIVE_CTL_TOKEN", "right")
 	for line, objects := range map[string]int{
 		"streams list": 2, "streams get a": 1, "streams addresses a": 1, "streams rotate-token a": 1, "sessions": 1, "sessions get s1": 1,
-		"recordings": 2, "recordings get a r1": 1, "recordings retry a r1": 1, "streams split a": 1, "kaltura": 1, "kaltura resync": 1,
+		"recordings": 2, "recordings get a r1": 1, "recordings retry a r1": 1, "recordings accept a r1": 1, "streams split a": 1, "kaltura": 1, "kaltura resync": 1,
 		"events": 2, "node": 1, "drain": 1,
 	} {
 		var out bytes.Buffer

@@ -57,6 +57,14 @@ func (s *server) RetryDelivery(_ context.Context, r *klivev1.RetryDeliveryReques
 	return &klivev1.RetryDeliveryResponse{PieceCount: n, Recording: recording()}, nil
 }
 
+func (s *server) AcceptDelivery(_ context.Context, r *klivev1.AcceptDeliveryRequest) (*klivev1.AcceptDeliveryResponse, error) {
+	n := int32(2)
+	if r.GetRendition() == "36" && r.GetNumber() == 2 {
+		n = 1
+	}
+	return &klivev1.AcceptDeliveryResponse{PieceCount: n, Recording: recording()}, nil
+}
+
 func (s *server) SplitRecording(_ context.Context, r *klivev1.SplitRecordingRequest) (*klivev1.SplitRecordingResponse, error) {
 	if r.GetName() != "streams/a" {
 		return nil, refuse(codes.FailedPrecondition, "NOT_RECORDING", "nothing is recorded")

@@ -14,9 +14,10 @@ import (
 
 // RecordingsCommand is `klive ctl recordings`.
 type RecordingsCommand struct {
-	List  RecordingsList  `cmd:"" default:"withargs" help:"List recordings, newest first."`
-	Get   RecordingsGet   `cmd:"" help:"Show one recording with its pieces."`
-	Retry RecordingsRetry `cmd:"" help:"Deliver pieces to the Kaltura backend again that are in doubt or refused."`
+	List   RecordingsList   `cmd:"" default:"withargs" help:"List recordings, newest first."`
+	Get    RecordingsGet    `cmd:"" help:"Show one recording with its pieces."`
+	Retry  RecordingsRetry  `cmd:"" help:"Deliver pieces to the Kaltura backend again that are in doubt or refused."`
+	Accept RecordingsAccept `cmd:"" help:"Say that the Kaltura backend has the pieces that are in doubt, or give up a refused one by --rendition and --number."`
 }
 
 // recordingName makes a name of a stream and an id, or of a name as the API
@@ -195,6 +196,39 @@ func (r *RecordingsRetry) Run(ctx context.Context, c *Command, to *IO) error {
 			return printJSON(to.Out, done)
 		}
 		_, err = fmt.Fprintf(to.Out, "%s of %s will be delivered again\n", count(done.GetPieceCount(), "piece"), clean(r.Recording))
+		return err
+	})
+}
+
+// RecordingsAccept is `klive ctl recordings accept`.
+type RecordingsAccept struct {
+	Stream    string `arg:"" help:"Id of the stream; - when it is not known."`
+	Recording string `arg:"" help:"Id of the recording."`
+	Rendition string `help:"Only this rendition." placeholder:"ID"`
+	Number    int32  `help:"Only this piece of the rendition, also when it was refused: then it is given up." placeholder:"N"`
+}
+
+// Run notes the decision and says for how much.
+func (r *RecordingsAccept) Run(ctx context.Context, c *Command, to *IO) error {
+	if r.Number != 0 && r.Rendition == "" {
+		return badUsage("--number needs --rendition: each rendition has a piece %d", r.Number)
+	}
+	return c.call(ctx, func(ctx context.Context, conn *client) error {
+		done, err := klivev1.NewRecordingServiceClient(conn).AcceptDelivery(ctx, &klivev1.AcceptDeliveryRequest{
+			Name: recordingName(r.Stream, r.Recording), Rendition: r.Rendition, Number: r.Number,
+		})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return printJSON(to.Out, done)
+		}
+		pieces := done.GetPieceCount()
+		verb := "count"
+		if pieces == 1 {
+			verb = "counts"
+		}
+		_, err = fmt.Fprintf(to.Out, "%s of %s %s as delivered\n", count(pieces, "piece"), clean(r.Recording), verb)
 		return err
 	})
 }

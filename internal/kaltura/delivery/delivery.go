@@ -12,7 +12,8 @@
 // before it is made. When the answer is lost, or the server ends before it
 // comes, the row is still there, and it is decided from what the backend shows
 // whether the piece arrived (doubt.go). Where that cannot be told, the piece is
-// IN_DOUBT until a person decides: it is neither sent again nor forgotten.
+// IN_DOUBT until a person decides, by Retry or by Accept: it is neither sent
+// again nor forgotten.
 package delivery
 
 import (
@@ -135,7 +136,7 @@ type length struct {
 }
 
 // counts are what happened since the start.
-type counts struct{ delivered, doubted, refused uint64 }
+type counts struct{ delivered, doubted, refused, accepted uint64 }
 
 // known is what the queue knows of a recording beside its rows.
 type known struct {

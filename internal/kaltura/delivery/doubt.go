@@ -186,5 +186,5 @@ func (q *Queue) doubt(ctx context.Context, r *row, why string) {
 	}
 	q.log.Warn("it is not known whether the backend has a recorded piece", "entry", r.Stream, "recording", r.Recording,
 		"rendition", r.Rendition, "number", r.Number, "error", r.Error)
-	q.tell(stream.DeliveryDoubted, r, fmt.Sprintf("It is not known whether the backend has piece %d of rendition %s; look there, and retry the delivery when it is missing.", r.Number, r.Rendition))
+	q.tell(stream.DeliveryDoubted, r, fmt.Sprintf("It is not known whether the backend has piece %d of rendition %s; look there, and accept the delivery, or retry it when the piece is missing.", r.Number, r.Rendition))
 }

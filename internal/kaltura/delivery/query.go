@@ -224,26 +224,28 @@ type Stats struct {
 	Bytes int64
 	// Oldest is since when the oldest of these waits; zero: none does.
 	Oldest time.Time
-	// Sent, Doubted and Rejected count what happened since the start.
-	Sent, Doubted, Rejected uint64
+	// Sent, Doubted, Rejected and Accepted count what happened since the start:
+	// pieces that the backend took, that were left in doubt, that it refused,
+	// and that a person accepted.
+	Sent, Doubted, Rejected, Accepted uint64
 }
 
 // Stats is a snapshot.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := Stats{Sent: q.counts.delivered, Doubted: q.counts.doubted, Rejected: q.counts.refused}
+	s := Stats{Sent: q.counts.delivered, Doubted: q.counts.doubted, Rejected: q.counts.refused, Accepted: q.counts.accepted}
 	for _, r := range q.table {
-		switch r.State {
-		case queued:
-			s.Queued++
-		case sending:
+		switch {
+		case r.State == sending || r.State == queued && q.worked(r): // as it is shown
 			s.Sending++
-		case delivered:
+		case r.State == queued:
+			s.Queued++
+		case r.State == delivered:
 			s.Delivered++
-		case inDoubt:
+		case r.State == inDoubt:
 			s.InDoubt++
-		case refused:
+		case r.State == refused:
 			s.Refused++
 		}
 		if r.State == queued || r.State == sending {

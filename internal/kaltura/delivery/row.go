@@ -32,6 +32,10 @@ type row struct {
 	Done     time.Time `json:"done,omitzero"`
 	Code     string    `json:"code,omitempty"`
 	Error    string    `json:"error,omitempty"`
+	// Accepted is what State was when a person said that the piece counts as
+	// delivered: IN_DOUBT, or REFUSED when it was given up. AcceptedBy is who.
+	Accepted   state  `json:"accepted,omitempty"`
+	AcceptedBy string `json:"accepted_by,omitempty"`
 
 	Asset string `json:"asset,omitempty"`
 	// Content: the backend takes whole recordings of this partner instead of
@@ -183,7 +187,7 @@ func (r *row) shown(busy bool) stream.Delivery {
 		Recording: r.Recording, Rendition: r.Rendition, Number: r.Number, Stream: r.Stream, ServerIndex: r.ServerIndex,
 		Partner: r.Partner, Asset: r.Asset, Duration: r.Duration, Size: r.Size, Last: r.Last,
 		State: stream.DeliveryState(r.State), Attempts: r.Attempts, Queued: r.Queued, Tried: r.Tried, Done: r.Done,
-		Code: r.Code, Error: r.Error,
+		Code: r.Code, Error: r.Error, Accepted: stream.DeliveryState(r.Accepted), AcceptedBy: r.AcceptedBy,
 	}
 	switch {
 	case r.State == queued && busy:
@@ -205,6 +209,9 @@ func (r *row) facts() map[string]string {
 	}
 	if r.Code != "" {
 		f["code"] = r.Code
+	}
+	if r.Accepted != 0 {
+		f["accepted"], f["principal"] = stream.DeliveryState(r.Accepted).String(), r.AcceptedBy
 	}
 	return f
 }

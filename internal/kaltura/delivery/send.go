@@ -221,7 +221,7 @@ func (q *Queue) refuse(ctx context.Context, r *row) {
 	q.mu.Unlock()
 	q.log.Warn("the backend does not take a recorded piece; those behind it wait", "entry", r.Stream, "recording", r.Recording,
 		"rendition", r.Rendition, "number", r.Number, "code", r.Code, "error", r.Error)
-	q.tell(stream.DeliveryFailed, r, fmt.Sprintf("Piece %d of rendition %s was refused (%s); those behind it wait until it is retried.", r.Number, r.Rendition, r.Code))
+	q.tell(stream.DeliveryFailed, r, fmt.Sprintf("Piece %d of rendition %s was refused (%s); those behind it wait until it is retried or given up.", r.Number, r.Rendition, r.Code))
 }
 
 // backoff is how long to wait after a number of failures in a row.

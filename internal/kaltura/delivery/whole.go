@@ -42,14 +42,17 @@ func carrierOf(rec *stream.Recording, rows []*row, source string) pieceID {
 // sortOut brings the rows of a recording that is handed over as a whole into
 // line with the carrier.
 func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row, carrier pieceID) error {
-	var to state
-	note := ""
+	var to, accepted state
+	note, by := "", ""
 	if rec.ServerIndex != 0 {
 		to, note = delivered, "not needed: the backend takes the whole recording, of the primary"
 	}
 	for _, r := range rows {
 		if r.id() == carrier && r.State.passed() {
 			to, note = r.State, "part of the whole recording, which was handed over at once"
+			if r.Accepted != 0 {
+				note, accepted, by = "part of the whole recording: "+r.Error, r.Accepted, r.AcceptedBy
+			}
 		}
 	}
 	var failed error
@@ -61,6 +64,7 @@ func (q *Queue) sortOut(ctx context.Context, rec *stream.Recording, rows []*row,
 		case to != 0 && (old.State != inDoubt || old.Content && to == delivered):
 			r.Content, r.Upload, r.Intent = true, nil, nil
 			r.State, r.Done, r.Code, r.Error = to, time.Now(), "", note
+			r.Accepted, r.AcceptedBy = accepted, by
 		case old.State == queued && !old.Content:
 			r.Content, r.Upload, r.Intent = true, nil, nil
 		default:
