@@ -114,7 +114,7 @@ func (c *conn) serve(ctx context.Context) error {
 	defer c.s.stats.unlink(c)
 	c.log = c.log.With("stream", r.Name(), "server_index", r.ServerIndex)
 	c.log.Info("publishing", "encoder", r.Encoder, "encrypted", c.counters.Link.Encrypted.Load())
-	cause = c.feed(ctx, pub)
+	cause = c.feed(ctx, pub, r)
 	return cause
 }
 
@@ -150,9 +150,16 @@ func (c *conn) refuse(streamID string, err error) error {
 }
 
 // feed maps messages to packets until the publication ends. The error is why.
-func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
+func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Request) (cause error) {
+	cause = fault.New(fault.InternalError, "the connection of the encoder met an error of the server")
+	opening, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	defer close(ended)
+	more := c.furtherTracks(opening, r, ended)
+	defer func() { // also behind a panic
+		cancel()
+		more.finish(fault.From(cause))
+		close(ended)
+	}()
 	// A dismissal must reach a peer that sends nothing.
 	err := c.peers.Detach("srt dismissal "+c.sock.remote.String(), func(context.Context) error {
 		select {
@@ -167,7 +174,7 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
 	}
 	now := time.Now()
 	c.lastRead.Store(now.UnixNano())
-	f := newFeeder(pub, c.log, now)
+	f := newFeeder(pub, more, now)
 	d := ts.New(ts.Options{Sink: f, Slab: &c.slab, Start: now, Bad: c.bad})
 	buf := make([]byte, maxMessage)
 	for {
@@ -185,6 +192,39 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication) error {
 			return c.why(ctx, pub, err)
 		}
 		c.counters.Link.Discontinuities.Store(d.Stats().ContinuityErrors)
+	}
+}
+
+// furtherTracks is how the tracks behind the first picture and sound get their
+// places: beside the reading, as the gate may wait for a backend.
+func (c *conn) furtherTracks(ctx context.Context, r ingest.Request, ended <-chan struct{}) *further {
+	return &further{
+		index: r.Index,
+		open: func(index int) <-chan opening {
+			own := r
+			own.Index, own.Counters = index, new(ingest.Counters)
+			answer := make(chan opening)
+			ask := func(context.Context) error {
+				pub, err := c.open(ctx, own)
+				select {
+				case answer <- opening{pub, err}:
+				case <-ended:
+					if pub != nil {
+						pub.Close(fault.New(fault.Unpublished, "the encoder ended the publication"))
+					}
+				}
+				return nil
+			}
+			if err := c.peers.Detach("srt track "+own.Name()+" "+c.sock.remote.String(), ask, nil); err != nil {
+				return nil // shutting down; the connection is, too
+			}
+			return answer
+		},
+		taken: func(n int64) { c.s.stats.FurtherTracks.Add(n) },
+		refused: func(t *media.Track, err error) {
+			c.s.stats.RefusedTracks.Add(1)
+			c.log.Warn("a further track is not carried", "track", t.String(), "reason", describe(err))
+		},
 	}
 }
 

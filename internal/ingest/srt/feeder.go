@@ -1,12 +1,9 @@
 package srt
 
 import (
-	"errors"
-	"log/slog"
 	"slices"
 	"time"
 
-	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/ingest/srt/ts"
 	"github.com/klive-media/klive/internal/media"
@@ -21,25 +18,37 @@ const (
 
 // feeder brings what a demuxer finds to a publication: it announces the tracks
 // when the program's are complete, or ingest.AnnounceWait after the first, and
-// holds packets back until then. It belongs to one goroutine.
+// holds packets back until then. The first picture, the first sound and all
+// data are the connection's own; further tracks go their way. It belongs to
+// one goroutine.
 type feeder struct {
-	pub ingest.Publication
-	log *slog.Logger
-	now time.Time
+	pub  ingest.Publication
+	more *further
+	now  time.Time
 
 	tracks    []*media.Track // as the demuxer told them last
 	complete  bool
-	carried   []*media.Track // as they were announced; a part of tracks
+	own       []*media.Track // as they were announced; a part of tracks
+	main      [media.Data]mainTrack
 	announced bool
-	narrowed  bool      // it was logged that some are left out
 	firstAt   time.Time // when the first picture or sound was known
 
 	held      []media.Packet
 	heldBytes int
 }
 
-func newFeeder(pub ingest.Publication, log *slog.Logger, now time.Time) *feeder {
-	return &feeder{pub: pub, log: log, now: now}
+// mainTrack is the number of the picture or sound that is the connection's
+// own: the lowest when it was announced.
+type mainTrack struct {
+	known bool
+	id    media.TrackID
+}
+
+func newFeeder(pub ingest.Publication, more *further, now time.Time) *feeder {
+	if more.tracks == nil {
+		more.tracks = make(map[trackKey]*companion)
+	}
+	return &feeder{pub: pub, more: more, now: now}
 }
 
 // write demuxes bytes that arrived now.
@@ -93,26 +102,16 @@ func (f *feeder) ready() bool {
 	return f.complete || f.now.Sub(f.firstAt) >= ingest.AnnounceWait || len(f.held) >= maxHeld || f.heldBytes >= maxHeldBytes
 }
 
-// announce declares the tracks and lets go what was held back for them. Where
-// the server does not carry several pictures or sounds of one publication, the
-// first of each goes on air.
+// announce declares the connection's own tracks and lets go what was held
+// back.
 func (f *feeder) announce() error {
-	carried := f.tracks
-	err := f.pub.Announce(carried)
-	if errors.Is(err, fault.New(fault.UnsupportedLayout, "")) && f.pub.Cause() == nil {
-		if narrow := firsts(f.tracks); len(narrow) < len(f.tracks) {
-			if !f.narrowed {
-				f.narrowed = true
-				f.log.Warn("only the first picture and the first sound of the publication are carried", "tracks", len(f.tracks), "because", err)
-			}
-			carried = narrow
-			err = f.pub.Announce(carried)
+	own := f.chooseOwn()
+	if !f.announced || !slices.Equal(own, f.own) {
+		if err := f.pub.Announce(own); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		return err
-	}
-	f.carried, f.announced = carried, true
+	f.own, f.announced = own, true
 	held := f.held
 	f.held, f.heldBytes = nil, 0
 	for _, p := range held {
@@ -123,16 +122,20 @@ func (f *feeder) announce() error {
 	return nil
 }
 
-// firsts are the first picture, the first sound and all data.
-func firsts(tracks []*media.Track) (list []*media.Track) {
-	var have [media.Data + 1]bool
-	for _, t := range tracks {
-		if t.Kind == media.Data || !have[t.Kind] {
-			have[t.Kind] = true
-			list = append(list, t)
+// chooseOwn picks the connection's own tracks.
+func (f *feeder) chooseOwn() (own []*media.Track) {
+	for _, t := range f.tracks { // in the order of their numbers
+		if t.Kind != media.Data {
+			if m := &f.main[t.Kind]; !m.known {
+				*m = mainTrack{known: true, id: t.ID}
+			}
+			if f.main[t.Kind].id != t.ID {
+				continue
+			}
 		}
+		own = append(own, t)
 	}
-	return list
+	return own
 }
 
 // Packet implements ts.Sink.
@@ -154,11 +157,14 @@ func (f *feeder) Packet(p media.Packet) error {
 	return nil
 }
 
-// pass writes a packet of a track that is carried. One that was held back may
-// be of a track that changed since: nothing could decode it.
+// pass writes a packet. One that was held back may be of a track that changed
+// since: nothing could decode it.
 func (f *feeder) pass(p media.Packet) error {
-	if !slices.Contains(f.carried, p.Track) {
-		return nil
+	switch {
+	case slices.Contains(f.own, p.Track):
+		return f.pub.Write(p)
+	case p.Track.Kind != media.Data && f.main[p.Track.Kind].known && f.main[p.Track.Kind].id != p.Track.ID:
+		f.more.pass(p, f.main[p.Track.Kind].id)
 	}
-	return f.pub.Write(p)
+	return nil
 }

@@ -1,7 +1,6 @@
 package srt
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 )
 
 func newTestFeeder(p *publication, now time.Time) *feeder {
-	return newFeeder(p, slog.New(slog.DiscardHandler), now)
+	return newFeeder(p, new(further), now)
 }
 
 var (
@@ -88,24 +87,83 @@ func TestATrackThatChangedBeforeItWasAnnounced(t *testing.T) {
 	require.Same(t, &changed, p.packets[0].Track)
 }
 
-func TestSeveralSoundsWhereOneIsCarried(t *testing.T) {
+func TestFurtherTracks(t *testing.T) {
 	p, now := newPublication(), time.Now()
-	p.refuse = func(tracks []*media.Track) error {
-		if len(tracks) > 3 {
-			return fault.New(fault.UnsupportedLayout, "one picture and one sound")
+	answers, asked, left := map[int]chan opening{}, []int{}, []string{}
+	onAir := int64(0)
+	more := &further{
+		index: 1,
+		open: func(index int) <-chan opening {
+			asked = append(asked, index)
+			answers[index] = make(chan opening, 1)
+			return answers[index]
+		},
+		taken:   func(n int64) { onAir += n },
+		refused: func(t *media.Track, err error) { left = append(left, t.String()+" "+string(fault.ReasonOf(err))) },
+	}
+	f := newFeeder(p, more, now)
+	third := &media.Track{ID: 2, Kind: media.Audio, Codec: media.AAC}
+	small := &media.Track{ID: 1, Kind: media.Video, Codec: media.H264}
+	all := []*media.Track{picture, small, sound, second, third, splices}
+	require.NoError(t, f.Tracks(all, true))
+	require.Equal(t, [][]*media.Track{{picture, sound, splices}}, p.announced)
+	for i := range 300 {
+		for _, track := range all {
+			require.NoError(t, f.Packet(packet(track, time.Duration(i))))
 		}
-		return nil
 	}
-	f := newTestFeeder(p, now)
-	require.NoError(t, f.Tracks([]*media.Track{picture, sound, second, splices}, true))
-	require.Equal(t, []*media.Track{picture, sound, splices}, p.announced[1])
-	for _, track := range []*media.Track{picture, sound, second, splices} {
-		require.NoError(t, f.Packet(packet(track, 0)))
-	}
-	require.Len(t, p.packets, 3)
+	require.Len(t, p.packets, 900)
+	require.Equal(t, []int{2, 1000, 1001}, asked)
 
-	p.refuse = func([]*media.Track) error { return fault.New(fault.UnsupportedLayout, "no") }
-	require.Error(t, newTestFeeder(p, now).Tracks([]*media.Track{picture}, true), "nothing can be left out")
+	language := newPublication()
+	answers[1000] <- opening{pub: language}
+	answers[1001] <- opening{err: fault.New(fault.BackendRefused, "no")}
+	for range 2 {
+		require.NoError(t, f.Packet(packet(second, 300)))
+		require.NoError(t, f.Packet(packet(third, 300)))
+	}
+	require.Equal(t, [][]*media.Track{{second}}, language.announced)
+	require.Len(t, language.packets, maxFurtherHeld+2, "the newest of what came before the answer")
+	require.Equal(t, []string{"audio 2 AAC 0 Hz 0 ch BACKEND_REFUSED"}, left)
+	require.EqualValues(t, 1, onAir)
+
+	changed := *second
+	require.NoError(t, f.Tracks([]*media.Track{picture, small, sound, &changed, third, splices}, true))
+	require.Len(t, p.announced, 1, "nothing of its own changed")
+	require.NoError(t, f.Packet(packet(&changed, 301)))
+	require.Len(t, language.announced, 2)
+	language.dismiss(fault.New(fault.Superseded, "gone"))
+	require.NoError(t, f.Packet(packet(&changed, 302)))
+	require.Equal(t, fault.Superseded, fault.ReasonOf(language.end))
+	require.Zero(t, onAir)
+
+	rendition := newPublication()
+	answers[2] <- opening{pub: rendition}
+	require.NoError(t, f.Packet(packet(small, 303)))
+	more.finish(fault.New(fault.Unpublished, "bye"))
+	require.Equal(t, fault.Unpublished, fault.ReasonOf(rendition.end))
+	require.Zero(t, onAir)
+}
+
+func TestFurtherTracksAreBounded(t *testing.T) {
+	left := 0
+	f := newFeeder(newPublication(), &further{
+		index:   1,
+		open:    func(int) <-chan opening { return make(chan opening) },
+		taken:   func(int64) {},
+		refused: func(*media.Track, error) { left++ },
+	}, time.Now())
+	var all []*media.Track
+	for id := range media.TrackID(media.MaxTracksPerKind) {
+		all = append(all, &media.Track{ID: id, Kind: media.Audio, Codec: media.AAC})
+	}
+	require.NoError(t, f.Tracks(all, true))
+	for range 3 {
+		for _, track := range all {
+			require.NoError(t, f.Packet(packet(track, 0)))
+		}
+	}
+	require.Equal(t, media.MaxTracksPerKind-1-maxFurther, left)
 }
 
 func TestEndOfAShortStream(t *testing.T) {

@@ -411,6 +411,32 @@ func TestUnsupportedMediaIsSaid(t *testing.T) {
 	untilGone(t, c)
 }
 
+func TestSeveralLanguages(t *testing.T) {
+	d := open(t, tokenGate(), nil)
+	c := d.call(t, srttest.Options{})
+	list := messages(t, 40, 3)
+	send(t, c, list[:len(list)/2])
+	byIndex := map[int]*publication{}
+	for range 3 {
+		p := await(t, d.gate.opened, "publication")
+		byIndex[p.request.Index] = p
+	}
+	send(t, c, list[len(list)/2:])
+	byIndex[1].wait(t, 110)
+	byIndex[1000].wait(t, 70)
+	byIndex[1001].wait(t, 70)
+	require.EqualValues(t, 2, d.stats.FurtherTracks.Load())
+	c.Close()
+	for _, index := range []int{1, 1000, 1001} {
+		p := byIndex[index]
+		require.NotNil(t, p, index)
+		await(t, p.closed, "end")
+		require.Equal(t, fault.Unpublished, fault.ReasonOf(p.ended()))
+		require.Equal(t, "s3cret", p.request.Token)
+	}
+	require.Zero(t, d.stats.FurtherTracks.Load())
+}
+
 func TestConnectAndDrop(t *testing.T) {
 	d := open(t, tokenGate(), nil)
 	list := messages(t, 1, 1)

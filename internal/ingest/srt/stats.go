@@ -22,6 +22,10 @@ type Stats struct {
 	Messages     atomic.Uint64
 	BadMessages  atomic.Uint64 // transport packets and units dropped because they could not be read
 	Panics       atomic.Uint64 // connections ended by an error of our own
+	// Tracks behind the first picture and sound of a connection: on air now, and
+	// those that were not carried.
+	FurtherTracks atomic.Int64
+	RefusedTracks atomic.Uint64
 
 	// Totals of ingest.Link over all connections.
 	Packets, Lost, Retransmitted, Dropped, Undecrypted, Discontinuities atomic.Uint64
