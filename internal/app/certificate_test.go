@@ -113,6 +113,6 @@ func TestRTMPSPublishes(t *testing.T) {
 	require.NoError(t, client.Publish("live_1?t="+token[:26]))
 	require.Eventually(t, func() bool {
 		list := st.registry.Sessions("live")
-		return len(list) == 1
+		return len(list) == 1 && list[0].Protocol == "rtmps"
 	}, 10*time.Second, 5*time.Millisecond)
 }

@@ -51,7 +51,7 @@ func (s *Server) openRTMPS(ctx context.Context, stats *rtmp.Stats) error {
 
 func (s *Server) rtmpDoor(name string, l net.Listener, stats *rtmp.Stats) {
 	s.doors = append(s.doors, door{name, rtmp.New(rtmp.Options{
-		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
+		Protocol: name, Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
 		MaxConnections: s.cfg.RTMP.MaxConnections, MaxWaiting: s.cfg.RTMP.MaxWaiting,
 		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
 	})})

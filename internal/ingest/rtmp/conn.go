@@ -147,7 +147,7 @@ func (c *conn) publication(ctx context.Context, p wire.Publish) error {
 		c.testify(err)
 		return c.refuse(err)
 	}
-	r.Remote, r.Encoder, r.Counters = c.remote, clip(c.address.FlashVer), c.counters
+	r.Protocol, r.Remote, r.Encoder, r.Counters = c.s.o.Protocol, c.remote, clip(c.address.FlashVer), c.counters
 	pub, err := c.open(ctx, r)
 	if err != nil {
 		return c.refuse(err)
@@ -189,7 +189,7 @@ func (c *conn) refuse(err error) error {
 func (c *conn) testify(err error) {
 	if w := c.s.o.Witness; w != nil {
 		w.Refused(ingest.Request{
-			Protocol: "rtmp", Remote: c.remote, Encoder: clip(c.address.FlashVer), Counters: c.counters,
+			Protocol: c.s.o.Protocol, Remote: c.remote, Encoder: clip(c.address.FlashVer), Counters: c.counters,
 		}, err)
 	}
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// Listener is where peers come in; Run closes it. A tls.Listener makes the
 	// door RTMPS.
 	Listener net.Listener
+	// Protocol is what sessions say they came by: "rtmp", the default, or
+	// "rtmps".
+	Protocol string
 	Gate     ingest.Gate
 	Grammar  ingest.Grammar
 	Log      *slog.Logger // nil: no log
@@ -72,6 +75,9 @@ var _ ingest.Server = (*Server)(nil)
 func New(o Options) *Server {
 	if o.OpenTimeout <= 0 {
 		o.OpenTimeout = DefaultOpenTimeout
+	}
+	if o.Protocol == "" {
+		o.Protocol = "rtmp"
 	}
 	if o.Stats == nil {
 		o.Stats = new(Stats)
