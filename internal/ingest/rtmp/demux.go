@@ -99,6 +99,11 @@ var legacyAudio = map[flv.AudioCodec]media.Codec{
 }
 
 func (d *demuxer) videoMessage(m *message.Message, now time.Time) error {
+	if flv.IsAVC(m.Payload) {
+		u := unit{codec: media.H264, stamp: m.Timestamp}
+		u.frame, u.packet, u.composition, u.body = flv.SplitAVC(m.Payload)
+		return d.unit(&d.video, &u, now)
+	}
 	h, body, err := flv.ParseVideo(m.Payload)
 	if err != nil {
 		d.bad(err)
@@ -110,16 +115,22 @@ func (d *demuxer) videoMessage(m *message.Message, now time.Time) error {
 	if h.Frame == flv.FrameCommand {
 		return nil
 	}
-	u := unit{codec: media.H264, packet: h.Packet, stamp: m.Timestamp, composition: h.CompositionTime, frame: h.Frame, body: body}
-	if h.Codec != flv.VideoAVC {
-		if u.codec = legacyVideo[h.Codec]; u.codec == media.UnknownCodec {
-			return fault.New(fault.UnsupportedCodec, "the video codec %s is not supported over RTMP; set the encoder to H.264", h.Codec)
-		}
+	c := legacyVideo[h.Codec]
+	if c == media.UnknownCodec {
+		return fault.New(fault.UnsupportedCodec, "the video codec %s is not supported over RTMP; set the encoder to H.264", h.Codec)
 	}
+	u := unit{codec: c, packet: h.Packet, stamp: m.Timestamp, composition: h.CompositionTime, frame: h.Frame, body: body}
 	return d.unit(&d.video, &u, now)
 }
 
 func (d *demuxer) audioMessage(m *message.Message, now time.Time) error {
+	if flv.IsAAC(m.Payload) {
+		u := unit{codec: media.AAC, stamp: m.Timestamp}
+		if u.packet, u.body = flv.SplitAAC(m.Payload); len(u.body) == 0 {
+			return nil
+		}
+		return d.unit(&d.audio, &u, now)
+	}
 	h, body, err := flv.ParseAudio(m.Payload)
 	if err != nil {
 		d.bad(err)
@@ -128,15 +139,14 @@ func (d *demuxer) audioMessage(m *message.Message, now time.Time) error {
 	if h.Enhanced {
 		return d.enhancedAudio(m.Timestamp, h, body, now)
 	}
-	u := unit{codec: media.AAC, packet: h.Packet, stamp: m.Timestamp, body: body}
-	if h.Codec != flv.AudioAAC {
-		if u.codec = legacyAudio[h.Codec]; u.codec == media.UnknownCodec {
-			return fault.New(fault.UnsupportedCodec, "the audio codec %s is not supported over RTMP; set the encoder to AAC", h.Codec)
-		}
+	c := legacyAudio[h.Codec]
+	if c == media.UnknownCodec {
+		return fault.New(fault.UnsupportedCodec, "the audio codec %s is not supported over RTMP; set the encoder to AAC", h.Codec)
 	}
 	if len(body) == 0 {
 		return nil
 	}
+	u := unit{codec: c, packet: h.Packet, stamp: m.Timestamp, body: body}
 	return d.unit(&d.audio, &u, now)
 }
 

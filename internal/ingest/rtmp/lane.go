@@ -27,6 +27,8 @@ type lane struct {
 	color       media.Color // of base, before the sender's metadata
 	lengthSize  int         // of NAL units in the messages
 	changed     bool        // the next packet is the first of a changed track
+	// duration of a packet of sound; 0 where each says its own.
+	duration time.Duration
 }
 
 // pending reports whether a packet is needed to complete the track.
@@ -109,7 +111,10 @@ func (d *demuxer) describe(l *lane, f *codec.Format, c media.Codec, t *media.Tra
 	}
 	l.changed = l.track != nil
 	d.forget(l.track)
-	l.track = t
+	l.track, l.duration = t, 0
+	if f.Samples == nil {
+		l.duration = soundDuration(t, t.Audio.FrameSamples)
+	}
 	return d.changed(now)
 }
 
@@ -155,7 +160,9 @@ func (d *demuxer) frame(l *lane, f *codec.Format, u *unit, now time.Time) error 
 	p.PTS = p.DTS
 	if l.track.Kind == media.Audio {
 		p.Flags = media.Key
-		p.Duration = soundDuration(l.track, f, payload)
+		if p.Duration = l.duration; f.Samples != nil {
+			p.Duration = soundDuration(l.track, f.Samples(payload))
+		}
 	} else {
 		// A negative composition time breaks the promise that nothing is shown
 		// before it is decoded; such a picture is shown as soon as it can be.
@@ -193,14 +200,10 @@ func (d *demuxer) learn(l *lane, f *codec.Format, u *unit, now time.Time) error 
 	return d.describe(l, f, u.codec, t, now)
 }
 
-// soundDuration is how long one packet of sound plays; 0 when not known.
-func soundDuration(t *media.Track, f *codec.Format, sample []byte) time.Duration {
+// soundDuration is how long samples of sound play; 0 when not known.
+func soundDuration(t *media.Track, samples int) time.Duration {
 	if t.Audio.SampleRate == 0 {
 		return 0
 	}
-	n := t.Audio.FrameSamples
-	if f.Samples != nil {
-		n = f.Samples(sample)
-	}
-	return media.FromTicks(int64(n), uint32(t.Audio.SampleRate)) //nolint:gosec // a sample rate
+	return media.FromTicks(int64(samples), uint32(t.Audio.SampleRate)) //nolint:gosec // a sample rate
 }

@@ -133,6 +133,12 @@ func FuzzVideo(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		v, body, err := ParseVideo(in)
+		if IsAVC(in) {
+			frame, packet, composition, rest := SplitAVC(in)
+			require.NoError(t, err)
+			require.Equal(t, Video{Codec: VideoAVC, Frame: frame, Packet: packet, CompositionTime: composition}, v)
+			require.Equal(t, body, rest)
+		}
 		if err == nil && v.Enhanced && (v.Frame != FrameCommand || v.Packet == PacketMetadata) {
 			again, rest, err := ParseVideo(append(AppendEnhancedVideo(nil, v), body...))
 			require.NoError(t, err)
@@ -153,6 +159,13 @@ func FuzzAudio(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		a, body, err := ParseAudio(in)
+		if IsAAC(in) {
+			packet, rest := SplitAAC(in)
+			require.NoError(t, err)
+			require.Equal(t, AudioAAC, a.Codec)
+			require.Equal(t, packet, a.Packet)
+			require.Equal(t, body, rest)
+		}
 		if err == nil && a.Enhanced {
 			again, rest, err := ParseAudio(append(AppendEnhancedAudio(nil, a), body...))
 			require.NoError(t, err)

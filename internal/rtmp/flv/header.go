@@ -35,6 +35,28 @@ func ParseVideo(b []byte) (Video, []byte, error) {
 	return v, b[avcHeader:], nil
 }
 
+// IsAVC reports whether b is a legacy message of AVC with a whole header that
+// is not a command: the one that nearly all encoders send. Its fields are
+// SplitAVC's.
+func IsAVC(b []byte) bool {
+	return len(b) >= avcHeader && b[0]&0x8f == byte(VideoAVC) && FrameType(b[0]>>4) != FrameCommand
+}
+
+// SplitAVC reads a message of which IsAVC is true: what ParseVideo says of it,
+// without the fields that it does not have.
+func SplitAVC(b []byte) (frame FrameType, packet PacketType, composition int32, body []byte) {
+	return FrameType(b[0] >> 4), PacketType(b[1]), int24(b[2:]), b[avcHeader:]
+}
+
+// IsAAC reports whether b is a legacy message of AAC with a whole header. The
+// second byte is its packet type, and the body stands behind.
+func IsAAC(b []byte) bool { return len(b) >= aacHeader && AudioCodec(b[0]>>4) == AudioAAC }
+
+// SplitAAC reads a message of which IsAAC is true.
+func SplitAAC(b []byte) (packet PacketType, body []byte) {
+	return PacketType(b[1]), b[aacHeader:]
+}
+
 // ParseAudio reads the header of an audio message and returns the body behind
 // it, a view of b.
 func ParseAudio(b []byte) (Audio, []byte, error) {
