@@ -33,8 +33,11 @@ const (
 // what the arguments mean and which must be there is the same for all. Make it
 // with CatalogGrammar or KalturaGrammar.
 type Grammar struct {
-	// Application is the only RTMP application served, such as "kLive".
+	// Application is the RTMP application served, such as "kLive".
 	Application string
+	// Captions is another name of it, which is in the addresses of streams whose
+	// captions travel as onTextData; "": none.
+	Captions string
 	// Require lists the arguments that RTMP's query form must have; the first
 	// that is missing is named.
 	Require []string
@@ -53,6 +56,7 @@ func CatalogGrammar(application string) Grammar {
 func KalturaGrammar(application string) Grammar {
 	return Grammar{
 		Application: application,
+		Captions:    application + "OTD",
 		Require:     []string{ArgEntry, ArgToken, ArgPartner, ArgServer},
 		IsID:        IsEntryID,
 	}

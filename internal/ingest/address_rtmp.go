@@ -39,7 +39,7 @@ func (g Grammar) RTMP(a RTMPAddress) (Request, error) {
 	if name == "" { // ffmpeg splits .../kLive/lobby_1/?t=… in front of the "?"
 		app, name, _ = strings.Cut(app, "/")
 	}
-	if app != g.Application {
+	if app != g.Application && (g.Captions == "" || app != g.Captions) {
 		return Request{}, fault.New(fault.UnknownApplication,
 			"this server has no application %q; use rtmp://HOST/%s", shown(app), g.Application)
 	}

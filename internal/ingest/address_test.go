@@ -163,6 +163,17 @@ func TestRTMPAddress(t *testing.T) {
 	}
 }
 
+// The backend hands out another application for entries with captions in their
+// data messages.
+func TestRTMPAddressOfCaptions(t *testing.T) {
+	a := RTMPAddress{App: "kLiveOTD/?p=102&e=0_rkij47dr&i=0&t=s3cret", Name: "0_rkij47dr_1"}
+	r, err := KalturaGrammar("kLive").RTMP(a)
+	require.NoError(t, err)
+	require.Equal(t, "kLiveOTD", r.Application)
+	_, err = CatalogGrammar("kLive").RTMP(a)
+	require.Equal(t, fault.UnknownApplication, fault.ReasonOf(err))
+}
+
 // asSent are the ways in which clients cut what the user pasted: OBS sends its
 // two fields as they are, ffmpeg cuts the URL at the slash behind the
 // application.
