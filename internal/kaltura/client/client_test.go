@@ -215,6 +215,8 @@ func appendPieces(t *testing.T, c *Client, b *kalturatest.Backend, shared, asset
 	require.NoError(t, err, "the lost answer of the last chunk is asked for")
 	require.EqualValues(t, UploadFull, u.Status)
 	require.EqualValues(t, 10, u.Uploaded)
+	_, err = c.GetUpload(ctx, partner, "0_nothing")
+	require.True(t, HasCode(err, "UPLOAD_TOKEN_NOT_FOUND"), "by list, too: %v", err)
 	e, err := c.Append(ctx, partner, Segment{Entry: entry, Asset: asset, Duration: 90 * time.Second, Last: true, Upload: id})
 	require.NoError(t, err)
 	require.NotZero(t, e.LastElapsed)

@@ -52,7 +52,7 @@ func (b *Backend) actions() map[string]map[string]handler {
 		"wowza_liveconversionprofile": {"serve": {run: serveTemplate, asks: true}},
 		"uploadtoken": {
 			"add":    {right: rightSession, run: addUpload},
-			"get":    {right: rightSession, run: getUpload},
+			"get":    {right: rightOwn, run: getUpload},
 			"list":   {right: rightSession, run: listUploads},
 			"upload": {right: rightSession, run: receive, files: true},
 		},

@@ -90,8 +90,9 @@ func getUpload(c *call) (any, error) {
 
 func listUploads(c *call) (any, error) {
 	var all []any
+	equal := c.params.object("filter").str("idEqual")
 	for _, u := range c.uploads {
-		if c.all || u.partner == c.partner {
+		if (c.all || u.partner == c.partner) && (equal == "" || u.id == equal) {
 			all = append(all, u.show())
 		}
 	}
