@@ -63,18 +63,20 @@ func listRows(c *call) (any, error) {
 	return c.page("KalturaEntryServerNodeListResponse", all), nil
 }
 
-func (c *call) findRow() (rowKey, *row, error) {
+// findRow finds the row that the call names; missing is the code when there is
+// none: actions differ in it.
+func (c *call) findRow(missing string) (rowKey, *row, error) {
 	id := c.params.number("id", 0)
 	for k, r := range c.rows {
 		if r.id == id && (c.all || c.entries[k.entry].Partner == c.partner) {
 			return k, r, nil
 		}
 	}
-	return rowKey{}, nil, fail("ENTRY_SERVER_NODE_NOT_FOUND", "ENTRY_ID", strconv.Itoa(id), "TYPE", "")
+	return rowKey{}, nil, fail(missing, "ID", strconv.Itoa(id), "ENTRY_ID", strconv.Itoa(id), "TYPE", "")
 }
 
 func getRow(c *call) (any, error) {
-	k, r, err := c.findRow()
+	k, r, err := c.findRow("ENTRY_SERVER_NODE_NOT_FOUND")
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func getRow(c *call) (any, error) {
 }
 
 func updateRow(c *call) (any, error) {
-	k, r, err := c.findRow()
+	k, r, err := c.findRow("INVALID_OBJECT_ID")
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func alike(have, fresh []params) bool {
 }
 
 func updateRowStatus(c *call) (any, error) {
-	k, r, err := c.findRow()
+	k, r, err := c.findRow("INVALID_OBJECT_ID")
 	if err != nil {
 		return nil, err
 	}

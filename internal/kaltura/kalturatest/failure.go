@@ -40,6 +40,7 @@ var failures = map[string]string{
 	"SERVER_NODE_NOT_FOUND":                            "server node with host name [@HOST@] not found",
 	"SERVER_NODE_NOT_FOUND_WITH_ID":                    "server node with id [@ID@] not found",
 	"HOST_NAME_ALREADY_EXISTS":                         "Host name [@HOST@] already exists",
+	"INVALID_OBJECT_ID":                                "Invalid object id [@ID@]",
 	"ENTRY_SERVER_NODE_NOT_FOUND":                      "Entry server node with entry id [@ENTRY_ID@] and server type [@TYPE@] not found",
 	"KALTURA_RECORDING_ENABLED":                        "Kaltura recording is enabled for partner [@PARTNER_ID@] use liveStream->setRecordedContent instead",
 	"KALTURA_RECORDING_DISABLED":                       "Kaltura recording is disabled for partner [@PARTNER_ID@]",

@@ -132,7 +132,7 @@ func TestMasterPlaylistFromStreams(t *testing.T) {
 		"#EXT-X-STREAM-INF:PROGRAM-ID=1,BANDWIDTH=2700000,RESOLUTION=1280x720,AUDIO=\"audio\"\n"+
 		"http://127.0.0.1:8080/kLive/smil:"+entryA+"_all.smil/32/chunklist.m3u8\n", body)
 	v, _ := do(t, b, "entryServerNode", "update", "id", "0", "entryServerNode:objectType", "x")
-	require.Equal(t, "ENTRY_SERVER_NODE_NOT_FOUND", code(v))
+	require.Equal(t, "INVALID_OBJECT_ID", code(v))
 }
 
 func TestFaultsOverHTTP(t *testing.T) {

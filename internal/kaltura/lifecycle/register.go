@@ -20,6 +20,7 @@ const (
 	codeNoNode       = "SERVER_NODE_NOT_FOUND"             // the same, of unregister
 	codeNoEntry      = "ENTRY_ID_NOT_FOUND"
 	codeNoRow        = "ENTRY_SERVER_NODE_NOT_FOUND"
+	codeNoObject     = "INVALID_OBJECT_ID"       // the same, of update
 	codeNoService    = "SERVICE_DOES_NOT_EXISTS" // a backend from before there were rows
 	codeInternal     = "INTERNAL_SERVERL_ERROR"  // the backend's own spelling
 	codeDatabase     = "INTERNAL_DATABASE_ERROR"

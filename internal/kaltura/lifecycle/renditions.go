@@ -97,7 +97,7 @@ func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
 			k.log.Debug("renditions could not be told", "error", err)
 		}
 		k.streams.row = 0
-		if !client.HasCode(err, codeNoRow) { // else it was made anew
+		if !client.HasCode(err, codeNoRow) && !client.HasCode(err, codeNoObject) { // else it was made anew
 			return false
 		}
 	}
