@@ -30,7 +30,7 @@ func (r *Recording) Finished() bool { return !r.End.IsZero() }
 // Piece is one file of a recording: an MP4 that begins with a key frame.
 type Piece struct {
 	Rendition string
-	Number    int           // from 1, without holes
+	Number    int           // from 1; without holes, unless a file of it cannot be read
 	Start     time.Time     // wall clock of its first sample
 	Offset    time.Duration // stream time of its first sample
 	Duration  time.Duration

@@ -77,8 +77,15 @@ func (s *session) finishing(ctx context.Context) {
 			return // what it is made of stays
 		}
 		s.failed(j.d.id, err)
-		if failures++; last && failures >= attempts {
+		s.mu.Lock()
+		s.jobs = append(s.jobs[1:], j) // what is wrong with it need not be wrong with the others
+		waiting := len(s.jobs)
+		s.mu.Unlock()
+		if failures++; last && failures >= max(attempts, waiting) {
 			return
+		}
+		if failures < waiting { // another one first
+			continue
 		}
 		select {
 		case <-time.After(tryAgain):

@@ -90,9 +90,9 @@ type initKey struct {
 	n    int
 }
 
-// look copies what is finished; all: also what one track has and the other may
-// yet get, as nothing more comes.
-func (f *follower) look(shelf segment.Shelf, all bool) {
+// look copies what is finished and reports whether it could; all: also what one
+// track has and the other may yet get, as nothing more comes.
+func (f *follower) look(shelf segment.Shelf, all bool) bool {
 	var x [len(kinds)]*segment.Index
 	for i, row := range rowsOf(f.d.id) {
 		x[i] = shelf.Index(row)
@@ -101,11 +101,11 @@ func (f *follower) look(shelf segment.Shelf, all bool) {
 	for {
 		n, segments, ok := f.pick(&x, all)
 		if !ok || f.until > 0 && n >= f.until {
-			return
+			return true
 		}
 		if err := f.take(shelf, n, &segments); err != nil {
 			f.failed(f.d.id, err)
-			return // it is tried again while it is on the shelf
+			return false // it is tried again while it is on the shelf
 		}
 		f.want = n + 1
 		f.rec.mu.Lock()

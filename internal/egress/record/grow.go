@@ -42,6 +42,9 @@ func (f *follower) begin(shelf segment.Shelf, s *set) error {
 		number = p.number + 1
 	}
 	f.rec.mu.Unlock()
+	for f.c.taken(f.d.id, number) {
+		number++
+	}
 	marks := f.marks
 	if f.work != nil {
 		marks += f.work.marks
@@ -69,6 +72,18 @@ func (f *follower) begin(shelf segment.Shelf, s *set) error {
 	f.work, f.marks = w, marks
 	f.turn(before, number, lead)
 	return nil
+}
+
+// taken reports whether there is a file of a piece with this number. A restart
+// that could not read it does not list it; it must not be written over, nor be
+// taken for another piece by who delivers them.
+func (c *recording) taken(rendition string, number int) bool {
+	for _, ext := range [...]string{extPiece, extWork} {
+		if _, err := os.Lstat(c.path(rendition, number, ext)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // turn makes the new piece the one that grows.

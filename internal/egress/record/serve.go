@@ -82,7 +82,7 @@ func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	closed := !c.closing.IsZero()
 	r.mu.Unlock()
 	if !closed {
-		s.look(nil, true)
+		s.lookLast(nil)
 	}
 	s.close()
 	s.noMore()

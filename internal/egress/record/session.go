@@ -129,7 +129,9 @@ func (s *session) run(ctx context.Context, b egress.Broadcast) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		s.look(b, false)
-		if mode, _ := b.Recording(); mode == egress.RecordOff && s.drained() {
+		// Once it is to end, it does: what comes after a second thought is another
+		// recording, which begins where this one ends.
+		if mode, _ := b.Recording(); (mode == egress.RecordOff || !s.until.IsZero()) && s.drained() {
 			break
 		}
 		select {
@@ -137,13 +139,22 @@ func (s *session) run(ctx context.Context, b egress.Broadcast) {
 		case <-tick.C:
 		}
 	}
-	s.look(b, true)
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), egress.ErrEnded) {
+		s.lookLast(b)
 		s.close()
 		s.noMore()
 		return
 	}
+	s.look(b, true)
 	s.keep()
+}
+
+// lookLast copies what is left of a broadcast that is over. A disk that refuses
+// it is given a while: no later look would find it.
+func (s *session) lookLast(b egress.Broadcast) {
+	for until := time.Now().Add(drainFor); !s.look(b, true) && time.Now().Before(until); {
+		time.Sleep(lookEvery)
+	}
 }
 
 // start starts what works beside the copying.
@@ -213,11 +224,12 @@ func open(shelf segment.Shelf, rendition string, info *egress.Info) (n uint64) {
 	return n
 }
 
-// look copies what is new. b is nil for a broadcast that does not come back.
-func (s *session) look(b egress.Broadcast, all bool) {
+// look copies what is new and reports whether it could. b is nil for a
+// broadcast that does not come back.
+func (s *session) look(b egress.Broadcast, all bool) (done bool) {
 	shelf, ok := s.rec.opts.Store.Shelf(shelfOf(&s.info))
 	if !ok {
-		return
+		return true
 	}
 	if b != nil {
 		list, _ := b.Renditions()
@@ -243,9 +255,11 @@ func (s *session) look(b egress.Broadcast, all bool) {
 		}
 	}
 	s.looked = true
+	done = true
 	for _, id := range slices.SortedFunc(maps.Keys(s.all), compareRenditions) {
-		s.all[id].look(shelf, all)
+		done = s.all[id].look(shelf, all) && done
 	}
+	return done
 }
 
 // follow finds the rendition's follower or makes it.
