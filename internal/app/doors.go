@@ -6,27 +6,28 @@ import (
 	"net"
 
 	"github.com/klive-media/klive/internal/ingest/rtmp"
+	"github.com/klive-media/klive/internal/ingest/srt"
 )
 
 // openDoors makes the doors in; adding a protocol adds a row here.
 func (s *Server) openDoors(ctx context.Context) error {
-	stats := new(rtmp.Stats)
-	s.collectRTMP(stats)
-	for _, open := range []func(context.Context, *rtmp.Stats) error{s.openRTMP, s.openRTMPS} {
-		if err := open(ctx, stats); err != nil {
+	for _, open := range []func(context.Context) error{s.openRTMP, s.openSRT} {
+		if err := open(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Server) openRTMP(ctx context.Context, stats *rtmp.Stats) error {
+func (s *Server) openRTMP(ctx context.Context) error {
+	stats := new(rtmp.Stats)
+	s.collectRTMP(stats)
 	l, err := s.listen(ctx, "rtmp", s.cfg.RTMP.Listen)
 	if err != nil {
 		return err
 	}
 	s.rtmpDoor("rtmp", l, stats)
-	return nil
+	return s.openRTMPS(ctx, stats)
 }
 
 // openRTMPS makes the same door over TLS, when there is a certificate.
@@ -54,5 +55,26 @@ func (s *Server) rtmpDoor(name string, l net.Listener, stats *rtmp.Stats) {
 		Protocol: name, Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: stats,
 		MaxConnections: s.cfg.RTMP.MaxConnections, MaxWaiting: s.cfg.RTMP.MaxWaiting,
 		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
+		Draining: s.health.Draining(),
 	})})
+}
+
+func (s *Server) openSRT(ctx context.Context) error {
+	c := s.cfg.SRT
+	l, err := srt.Listen(ctx, c.Listen, srt.ListenOptions{Latency: c.Latency})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, l.Close)
+	s.listened("srt", l.Addr())
+	o := srt.Options{
+		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: new(srt.Stats),
+		MaxConnections: c.MaxConnections, MaxWaiting: c.MaxWaiting, ServerPassphrase: c.Passphrase.Reveal(),
+	}
+	if s.bridged() {
+		o.SealKey, o.SealVector = s.cfg.Kaltura.SealKey(), s.cfg.Kaltura.SRTIV.Reveal()
+	}
+	s.collectSRT(o.Stats)
+	s.doors = append(s.doors, door{"srt", srt.New(o)})
+	return nil
 }
