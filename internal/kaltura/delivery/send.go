@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/klive-media/klive/internal/kaltura/client"
@@ -176,6 +179,10 @@ func (q *Queue) failed(ctx context.Context, r *row, err error) {
 		}
 	case failure:
 		failedThere = called && r.Intent.Certain
+		if called && !failedThere && !r.Content && !q.untouched(r) {
+			q.doubt(ctx, r, "the backend failed in the middle of it, and shows nothing that tells whether it has the piece")
+			return
+		}
 	case lookUp:
 		if r.Content {
 			q.refuse(ctx, r)
@@ -208,6 +215,16 @@ func (q *Queue) failed(ctx context.Context, r *row, err error) {
 		return
 	}
 	q.note(r)
+}
+
+// untouched reports whether a piece that was to be taken away is still where it
+// was handed over: the backend moves it before it does anything else with it.
+func (q *Queue) untouched(r *row) bool {
+	if q.opts.Way != SharedDisk || r.InPlace {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(q.opts.SharedDir, strings.ReplaceAll(q.pieceName(r), "/", "-")))
+	return err == nil
 }
 
 // refuse leaves a piece to somebody's decision.
