@@ -59,6 +59,9 @@ type Options struct {
 	MediaURL string
 	// Legacy answers mediaServer.reportStatus, as backends before 2016 do.
 	Legacy bool
+	// KeepNodeStatus refuses serverNode.enable, disable and update to partner
+	// -5, as backends do whose role for it lacks SERVER_NODE_UPDATE.
+	KeepNodeStatus bool
 }
 
 // Backend is the simulated backend. It is safe for concurrent use.

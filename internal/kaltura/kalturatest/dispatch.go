@@ -35,6 +35,7 @@ const (
 	rightOwn               // the same, but partner -5 only in its own name
 	rightMediaServer       // partner -5, or a partner that may act as a media server
 	rightNode              // partner -5, or a partner with server nodes
+	rightNodeUpdate        // the same, but partner -5 only without Options.KeepNodeStatus
 	rightBatch             // the backend's own batch jobs
 )
 
@@ -201,7 +202,8 @@ func (c *call) authorize(needed right) error {
 	case c.service == "livestream" && !internalPartner(c.partner) && !context.has(FeatureLive):
 		return forbidden
 	case needed == rightMediaServer && own != MediaServerPartner && !caller.has(FeatureMediaServer),
-		needed == rightNode && own != MediaServerPartner && !caller.has(FeatureServerNode),
+		(needed == rightNode || needed == rightNodeUpdate) && own != MediaServerPartner && !caller.has(FeatureServerNode),
+		needed == rightNodeUpdate && own == MediaServerPartner && c.options.KeepNodeStatus,
 		needed == rightBatch && own != batchPartner,
 		needed >= rightMediaServer && !c.session.IsAdmin():
 		return forbidden

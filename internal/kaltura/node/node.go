@@ -137,6 +137,9 @@ var errDisabled = errors.New("the server node is disabled in the backend; enable
 // enabled and of the reported type, and tries to make what it does not find.
 var errUnseen = errors.New("the backend has the server node, but takes no report of it: it is disabled there, or of another type than kaltura.node_type; enable it, or set the type that it has")
 
+// errEnable: a backend need not let its media servers enable nodes.
+var errEnable = errors.New("the backend made the server node, but does not let this server enable it; enable it there")
+
 // try makes the node known where it is not, and reports.
 func (n *Node) try(ctx context.Context) error {
 	if n.opts.Report == ReportMediaServer {
@@ -147,10 +150,15 @@ func (n *Node) try(ctx context.Context) error {
 		return err
 	}
 	if n.opts.Report == ReportNone || !n.ensured {
-		if err := n.ensure(ctx); err != nil || n.opts.Report == ReportNone {
+		if reported, err := n.ensure(ctx); reported || err != nil || n.opts.Report == ReportNone {
 			return err
 		}
 	}
+	return n.report(ctx)
+}
+
+// report says that the server is up.
+func (n *Node) report(ctx context.Context) error {
 	known, err := n.opts.Client.ReportNode(ctx, n.self())
 	switch {
 	case err == nil:
@@ -166,35 +174,52 @@ func (n *Node) self() client.NewNode {
 	return client.NewNode{Type: n.opts.Type, Name: n.opts.Host, Host: n.opts.Host, Application: n.opts.Application}
 }
 
-// ensure finds the node, or makes and enables it. A node that was there and is
-// disabled is left so.
-func (n *Node) ensure(ctx context.Context) error {
+// ensure finds the node, or has it made and enabled; reported is true when a
+// report did both. A node that was there and is disabled is left so.
+func (n *Node) ensure(ctx context.Context) (reported bool, err error) {
 	found, ok, err := n.opts.Client.FindNode(ctx, n.opts.Host)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !ok {
-		n.made = true // before the answer: a lost one leaves a disabled node that is ours
+		n.made = true // before the answer: a lost one may leave a disabled node that is ours
+		if n.opts.Report == ReportServerNode {
+			// It makes and enables in one, and every media server may send it.
+			if err = n.report(ctx); !refused(err) {
+				_, n.made = errors.AsType[*client.Unavailable](err)
+				return true, err
+			}
+		}
 		found, err = n.opts.Client.MakeNode(ctx, n.self())
 		if client.HasCode(err, codeHostExists) {
 			n.made = false
-			return fmt.Errorf("the host name %s belongs to a server node that this partner does not see; set kaltura.hostname to a name of its own: %w", n.opts.Host, err)
+			return false, fmt.Errorf("the host name %s belongs to a server node that this partner does not see; set kaltura.hostname to a name of its own: %w", n.opts.Host, err)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	n.learn(found.ID)
 	if !ok || found.Status == client.NodeDisabled {
 		if !n.made {
-			return errDisabled
+			return false, errDisabled
 		}
-		if err := n.opts.Client.EnableNode(ctx, found.ID); err != nil {
-			return err
+		err := n.opts.Client.EnableNode(ctx, found.ID)
+		if refused(err) {
+			return false, fmt.Errorf("%w: %w", errEnable, err)
+		}
+		if err != nil {
+			return false, err
 		}
 	}
 	n.made = false // who disables it from now on means it
-	return nil
+	return false, nil
+}
+
+// refused reports whether err is an answer of the backend.
+func refused(err error) bool {
+	_, ok := errors.AsType[*client.Error](err)
+	return ok
 }
 
 // learn notes the node's number.

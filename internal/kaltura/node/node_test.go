@@ -115,18 +115,22 @@ func newWorld(t *testing.T, report string, change func(*kalturatest.Options), fa
 		require.NoError(t, err)
 	}
 	w := &world{Backend: b, t: t}
-	c := w.client()
-	w.node = node.New(node.Options{Client: c, Host: host, Application: "kLive", Type: "KalturaWowzaMediaServerNode", Report: report,
+	w.start(report)
+	return w
+}
+
+// start starts the server, again when it was halted.
+func (w *world) start(report string) {
+	w.node = node.New(node.Options{Client: w.client(), Host: host, Application: "kLive", Type: "KalturaWowzaMediaServerNode", Report: report,
 		Journal: &w.journal, Logger: slog.New(slog.NewTextHandler(&w.log, nil))})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.node.Run(ctx) }()
 	w.halt = func() {
 		cancel()
-		require.ErrorIs(t, <-done, context.Canceled)
+		require.ErrorIs(w.t, <-done, context.Canceled)
 	}
 	synctest.Wait()
-	return w
 }
 
 func (w *world) client() *client.Client {
@@ -170,9 +174,44 @@ func TestMadeEnabledAndAlive(t *testing.T) {
 		require.True(t, s.Registered)
 		require.Empty(t, s.Error)
 		require.Less(t, time.Since(s.LastReport), time.Minute)
-		require.Equal(t, 1, w.State().Count("serverNode.add"))
-		require.Equal(t, 1, w.State().Count("serverNode.enable"))
+		require.Zero(t, w.State().Count("serverNode.add"), "the first report makes the node")
+		require.Zero(t, w.State().Count("serverNode.enable"), "and enables it")
+		require.Equal(t, 1, w.State().Count("serverNode.list"))
 		require.Equal(t, 1, w.journal.events())
+		require.Equal(t, 1, w.log.count())
+	})
+}
+
+func keepStatus(o *kalturatest.Options) { o.KeepNodeStatus = true }
+
+// A backend that lets nobody but its operators enable nodes makes no difference
+// to a server that reports, neither at its first start nor at the next.
+func TestEnableIsForbidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, node.ReportServerNode, keepStatus)
+		require.True(t, w.node.Status().Registered)
+		w.halt()
+		w.start(node.ReportServerNode)
+		defer w.halt()
+		w.pass(time.Minute)
+		require.True(t, w.node.Status().Registered)
+		require.Len(t, w.State().Nodes, 1)
+		require.Equal(t, kalturatest.NodeActive, w.State().Nodes[0].Status)
+		require.Zero(t, w.State().Count("serverNode.enable"))
+	})
+}
+
+// Without reports there it is up to an operator, who is told.
+func TestEnableIsForbiddenAndNothingReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, node.ReportNone, keepStatus)
+		defer w.halt()
+		w.pass(time.Minute)
+		require.False(t, w.node.Status().Registered)
+		require.Contains(t, w.node.Status().Error, "enable it there")
+		require.Contains(t, w.node.Status().Error, "SERVICE_FORBIDDEN")
+		require.Len(t, w.State().Nodes, 1)
+		require.Zero(t, w.State().Count("serverNode.reportStatus"))
 		require.Equal(t, 1, w.log.count())
 	})
 }
@@ -223,13 +262,16 @@ func operate(t *testing.T, w *world, action string) {
 // A node that we made and could not enable is ours to enable.
 func TestEnableFails(t *testing.T) {
 	for name, f := range map[string]kalturatest.Fault{
-		"enable refused":       {Kind: kalturatest.Code, Code: "SERVICE_FORBIDDEN", Action: "enable", Times: 2},
-		"answer of add lost":   {Kind: kalturatest.Lost, Action: "add", Times: 1},
-		"answer of list, lost": {Kind: kalturatest.Lost, Action: "list", Times: 7},
+		"nothing else fails":    {Kind: kalturatest.Code, Code: "SERVICE_FORBIDDEN", Action: "nothing"},
+		"enable refused":        {Kind: kalturatest.Code, Code: "SERVICE_FORBIDDEN", Action: "enable", Times: 2},
+		"answer of add lost":    {Kind: kalturatest.Lost, Action: "add", Times: 1},
+		"answer of list, lost":  {Kind: kalturatest.Lost, Action: "list", Times: 7},
+		"answer of report lost": {Kind: kalturatest.Lost, Action: "reportStatus", Times: 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, node.ReportServerNode, nil, f)
+				w := newWorld(t, node.ReportServerNode, nil, f,
+					kalturatest.Fault{Kind: kalturatest.Code, Code: "SERVICE_FORBIDDEN", Action: "reportStatus", Times: 1})
 				defer w.halt()
 				w.pass(time.Minute)
 				require.Equal(t, kalturatest.NodeActive, w.State().Nodes[0].Status)
@@ -331,7 +373,7 @@ func TestNoReports(t *testing.T) {
 // The host name belongs to a node of a partner that we do not see.
 func TestHostOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, node.ReportServerNode, nil, kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "add"})
+		w := newWorld(t, node.ReportNone, nil, kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "add"})
 		defer w.halt()
 		w.pass(time.Minute)
 		require.Contains(t, w.node.Status().Error, "kaltura.hostname")
@@ -342,7 +384,7 @@ func TestHostOfAnother(t *testing.T) {
 // The backend looks for the node of a report among those of the reported type.
 func TestANodeOfAnotherType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, node.ReportServerNode, nil, kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "reportStatus"})
+		w := newWorld(t, node.ReportServerNode, ours(kalturatest.NodeActive), kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "reportStatus"})
 		defer w.halt()
 		w.pass(time.Minute)
 		require.Contains(t, w.node.Status().Error, "kaltura.node_type")
