@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // Node is a server as the backend knows it.
@@ -48,18 +49,22 @@ func (c *Client) AddNode(ctx context.Context, n NewNode) error {
 	return c.Do(ctx, Call{Service: "serverNode", Action: "enable", Idempotent: true, Params: Params{"serverNodeId": int64(made.ID)}}, nil)
 }
 
-// FindNode reads the node with exactly this host name; ok is false when there
-// is none.
+// FindNode reads the node with this host name: exactly, or else in another
+// case, because the backend's database need not tell them apart. ok is false
+// when there is none, or none that the partner may see.
 func (c *Client) FindNode(ctx context.Context, host string) (n Node, ok bool, err error) {
 	var l List[Node]
 	err = c.Do(ctx, Call{Service: "serverNode", Action: "list", Idempotent: true, Params: Params{
 		"filter": Params{"objectType": "KalturaServerNodeFilter", "hostNameLike": host}, "pager": wholePage()}}, &l)
-	for _, n := range l.Objects {
-		if string(n.HostName) == host {
-			return n, true, err
+	for _, one := range l.Objects {
+		switch {
+		case string(one.HostName) == host:
+			return one, true, err
+		case !ok && strings.EqualFold(string(one.HostName), host):
+			n, ok = one, true
 		}
 	}
-	return Node{}, false, err
+	return n, ok, err
 }
 
 // Heartbeat says that the server is up. Once begun it must be repeated within

@@ -3,6 +3,7 @@ package kalturatest
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -109,7 +110,7 @@ func (c *call) makeNode(p params) (*Node, error) {
 		return nil, fail("PROPERTY_VALIDATION_CANNOT_BE_NULL", "PROPERTY", "name")
 	case n.HostName == "":
 		return nil, fail("PROPERTY_VALIDATION_CANNOT_BE_NULL", "PROPERTY", "hostName")
-	case slices.ContainsFunc(c.nodes, func(o *Node) bool { return o.HostName == n.HostName && o.Status != nodeDeleted }):
+	case slices.ContainsFunc(c.nodes, func(o *Node) bool { return strings.EqualFold(o.HostName, n.HostName) && o.Status != nodeDeleted }):
 		return nil, fail("HOST_NAME_ALREADY_EXISTS", "HOST", n.HostName)
 	}
 	n.ID = c.nextID()
@@ -173,7 +174,7 @@ func listNodes(c *call) (any, error) {
 	like := c.params.object("filter").str("hostNameLike")
 	equal := c.params.object("filter").str("hostNameEqual")
 	for _, n := range c.nodes {
-		if (c.all || n.Partner == c.partner) && (like == "" || n.HostName == like) && (equal == "" || n.HostName == equal) {
+		if (c.all || n.Partner == c.partner) && (like == "" || strings.EqualFold(n.HostName, like)) && (equal == "" || n.HostName == equal) {
 			all = append(all, c.showNode(n))
 		}
 	}

@@ -135,7 +135,10 @@ var errDisabled = errors.New("the server node is disabled in the backend; enable
 
 // errUnseen: the backend looks for the node of a report among those that are
 // enabled and of the reported type, and tries to make what it does not find.
-var errUnseen = errors.New("the backend has the server node, but takes no report of it: it is disabled there, or of another type than kaltura.node_type; enable it, or set the type that it has")
+var errUnseen = errors.New("the backend has the server node, but takes no report of it: it is disabled there, of another type than kaltura.node_type, or written in another case than kaltura.hostname; enable it, or set what it has")
+
+// errHidden is the same of a node that the backend does not list.
+var errHidden = errors.New("the backend has a server node with this host name that this partner does not see, and takes no report of it: it is another partner's, or written in another case than kaltura.hostname; set kaltura.hostname to the name that this server has there, or to one of its own")
 
 // errEnable: a backend need not let its media servers enable nodes.
 var errEnable = errors.New("the backend made the server node, but does not let this server enable it; enable it there")
@@ -187,13 +190,16 @@ func (n *Node) ensure(ctx context.Context) (reported bool, err error) {
 			// It makes and enables in one, and every media server may send it.
 			if err = n.report(ctx); !refused(err) {
 				_, n.made = errors.AsType[*client.Unavailable](err)
+				if errors.Is(err, errUnseen) {
+					err = errHidden
+				}
 				return true, err
 			}
 		}
 		found, err = n.opts.Client.MakeNode(ctx, n.self())
 		if client.HasCode(err, codeHostExists) {
 			n.made = false
-			return false, fmt.Errorf("the host name %s belongs to a server node that this partner does not see; set kaltura.hostname to a name of its own: %w", n.opts.Host, err)
+			return false, nil // it is there, but not ours to see: reports show whether it can be used
 		}
 		if err != nil {
 			return false, err

@@ -93,6 +93,7 @@ func (l *lines) count() int {
 type world struct {
 	*kalturatest.Backend
 	t       *testing.T
+	partner int // ours
 	node    *node.Node
 	journal journal
 	log     lines
@@ -101,9 +102,14 @@ type world struct {
 
 func newWorld(t *testing.T, report string, change func(*kalturatest.Options), faults ...kalturatest.Fault) *world {
 	t.Helper()
+	return newWorldOf(t, kalturatest.MediaServerPartner, report, change, faults...)
+}
+
+func newWorldOf(t *testing.T, partner int, report string, change func(*kalturatest.Options), faults ...kalturatest.Fault) *world {
+	t.Helper()
 	o := kalturatest.Options{Partners: []kalturatest.Partner{
 		{ID: kalturatest.MediaServerPartner, Secret: secret},
-		{ID: house, Secret: secret, Features: []string{kalturatest.FeatureLive}},
+		{ID: house, Secret: secret, Features: []string{kalturatest.FeatureLive, kalturatest.FeatureServerNode}},
 	}}
 	if change != nil {
 		change(&o)
@@ -114,7 +120,7 @@ func newWorld(t *testing.T, report string, change func(*kalturatest.Options), fa
 		_, err := b.Inject(f)
 		require.NoError(t, err)
 	}
-	w := &world{Backend: b, t: t}
+	w := &world{Backend: b, t: t, partner: partner}
 	w.start(report)
 	return w
 }
@@ -135,7 +141,7 @@ func (w *world) start(report string) {
 
 func (w *world) client() *client.Client {
 	w.t.Helper()
-	c, err := client.New(client.Options{URL: "http://backend.example.com", Partner: kalturatest.MediaServerPartner, Secret: secret, Transport: direct{w.Backend}})
+	c, err := client.New(client.Options{URL: "http://backend.example.com", Partner: w.partner, Secret: secret, Transport: direct{w.Backend}})
 	require.NoError(w.t, err)
 	return c
 }
@@ -370,14 +376,56 @@ func TestNoReports(t *testing.T) {
 	})
 }
 
-// The host name belongs to a node of a partner that we do not see.
+// The host name belongs to a node of a partner that we do not see: it exists,
+// and the backend decides whether it takes reports of it.
 func TestHostOfAnother(t *testing.T) {
+	for name, c := range map[string]struct {
+		report string
+		status int
+		taken  bool
+	}{
+		"active":       {node.ReportServerNode, kalturatest.NodeActive, true},
+		"disabled":     {node.ReportServerNode, kalturatest.NodeDisabled, false},
+		"not reported": {node.ReportNone, kalturatest.NodeActive, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorldOf(t, house, c.report, ours(c.status))
+				defer w.halt()
+				w.pass(time.Minute)
+				require.Equal(t, c.taken, w.node.Status().Registered)
+				require.Len(t, w.State().Nodes, 1)
+				require.Equal(t, 1, w.log.count())
+				if !c.taken {
+					require.Contains(t, w.node.Status().Error, "kaltura.hostname")
+					require.Contains(t, w.node.Status().Error, "or written in another case")
+					reports := w.State().Count("serverNode.reportStatus")
+					w.pass(time.Minute)
+					require.Greater(t, w.State().Count("serverNode.reportStatus"), reports, "it goes on")
+				}
+			})
+		})
+	}
+}
+
+// The node is there in another case, which a backend need not tell apart.
+func TestHostInAnotherCase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, node.ReportNone, nil, kalturatest.Fault{Kind: kalturatest.Code, Code: "HOST_NAME_ALREADY_EXISTS", Action: "add"})
+		other := func(o *kalturatest.Options) {
+			ours(kalturatest.NodeActive)(o)
+			o.Nodes[0].HostName = strings.ToUpper(host)
+		}
+		w := newWorld(t, node.ReportServerNode, other)
 		defer w.halt()
 		w.pass(time.Minute)
-		require.Contains(t, w.node.Status().Error, "kaltura.hostname")
-		require.Equal(t, 1, w.log.count())
+		require.Contains(t, w.node.Status().Error, "or written in another case")
+		require.NotZero(t, w.node.ID())
+		require.Len(t, w.State().Nodes, 1)
+		require.Zero(t, w.State().Count("serverNode.add"), "it exists")
+
+		reports := w.State().Count("serverNode.reportStatus")
+		w.pass(time.Minute)
+		require.Greater(t, w.State().Count("serverNode.reportStatus"), reports, "it goes on")
 	})
 }
 
