@@ -1,6 +1,7 @@
 package srt
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -21,6 +22,10 @@ func (s *Server) decide(sock *srtgo.SrtSocket, addr *net.UDPAddr, streamID strin
 		passphrase, err = s.admissible(remoteOf(addr), streamID, time.Now())
 		return err
 	})
+	if p, ok := errors.AsType[*run.PanicError](err); ok {
+		s.stats.Panics.Add(1)
+		s.log.Error("an SRT caller was turned away by an error of the server", "panic", p.Value, "stack", string(p.Stack))
+	}
 	if err == nil && passphrase != "" {
 		// The caller proves that he has it when libsrt goes on with the handshake.
 		if err = sock.SetSockOptString(srtgo.SRTO_PASSPHRASE, passphrase); err != nil {
@@ -48,18 +53,16 @@ func (s *Server) admissible(remote netip.AddrPort, streamID string, now time.Tim
 	}
 	a, err := s.o.Grammar.SRT(streamID)
 	if err != nil {
-		s.hear(remote, err)
+		s.hear(ingest.Request{Protocol: "srt"}, remote, err)
 		return "", err
 	}
 	a.Remote, a.Counters = remote, new(ingest.Counters)
-	if passphrase, err = s.passphrase(a); err != nil {
-		s.hear(remote, err)
-		return "", err
+	if passphrase, err = s.passphrase(a); err == nil && s.o.Check != nil {
+		err = s.o.Check(a.Request)
 	}
-	if s.o.Check != nil {
-		if err := s.o.Check(a.Request); err != nil {
-			return "", err
-		}
+	if err != nil {
+		s.hear(a.Request, remote, err)
+		return "", err
 	}
 	return passphrase, nil
 }
@@ -79,10 +82,10 @@ func (s *Server) passphrase(a ingest.SRTAddress) (string, error) {
 }
 
 // hear leaves a refusal for the witness, unless too many wait.
-func (s *Server) hear(remote netip.AddrPort, err error) {
-	t := testimony{request: ingest.Request{Protocol: "srt", Remote: remote, Counters: new(ingest.Counters)}, err: err}
+func (s *Server) hear(r ingest.Request, remote netip.AddrPort, err error) {
+	r.Remote, r.Counters = remote, new(ingest.Counters)
 	select {
-	case s.told <- t:
+	case s.told <- testimony{request: r, err: err}:
 	default:
 	}
 }

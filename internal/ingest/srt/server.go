@@ -49,7 +49,8 @@ type Options struct {
 	Grammar  ingest.Grammar
 	Log      *slog.Logger // nil: no log
 	Stats    *Stats       // nil: a new one
-	// Witness hears of publishers whose address could not be read; nil: nobody.
+	// Witness hears of publishers who were turned away in the handshake, because
+	// their address could not be read or by Check; nil: nobody.
 	Witness ingest.Witness
 	// MaxConnections bounds open connections, MaxWaiting those of one address
 	// that do not publish yet. Above them callers get CodeOverloaded. 0: no limit.
@@ -78,8 +79,9 @@ type Options struct {
 	// is told in SRT's own code; nil error: nothing. It only turns away: who
 	// passes is still asked about at the gate. A backend that has to be asked
 	// first can refuse with BackendUnavailable, which callers take as "try
-	// again". nil: refusals come behind the handshake, and their code with the
-	// next try.
+	// again". Whoever guesses tokens here is not slowed down by the gate: Check
+	// has to count him. nil: refusals come behind the handshake, and their code
+	// with the next try.
 	Check func(ingest.Request) error
 }
 

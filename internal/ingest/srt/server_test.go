@@ -158,7 +158,7 @@ func TestAPassphraseThatCannotBeUsedLetsNobodyIn(t *testing.T) {
 type witness struct{ heard chan string }
 
 func (w witness) Refused(r ingest.Request, err error) {
-	w.heard <- fmt.Sprint(r.Protocol, " ", r.Remote.Addr(), " ", fault.ReasonOf(err))
+	w.heard <- fmt.Sprint(r.Protocol, " ", r.Remote.Addr(), " ", r.Stream, " ", fault.ReasonOf(err))
 }
 
 func TestCodesTellRefusalsApart(t *testing.T) {
@@ -198,7 +198,15 @@ func TestCodesTellRefusalsApart(t *testing.T) {
 			requireCode(t, code, err)
 		})
 	}
-	require.Equal(t, "srt 127.0.0.1 ", await(t, w.heard, "testimony")[:14])
+	heard := map[string]int{}
+	for range 9 { // a panic is ours to explain
+		heard[await(t, w.heard, "testimony")]++
+	}
+	require.Equal(t, 1, heard["srt 127.0.0.1 lobby BAD_TOKEN"], heard)
+	require.Equal(t, 1, heard["srt 127.0.0.1 hall STREAM_NOT_FOUND"], heard)
+	require.Equal(t, 1, heard["srt 127.0.0.1  BAD_ADDRESS"], heard)
+	require.Equal(t, 2, heard["srt 127.0.0.1  MISSING_ARGUMENT"], heard)
+	require.EqualValues(t, 1, d.stats.Panics.Load())
 	require.Empty(t, d.gate.opened)
 	require.Zero(t, d.stats.Accepted.Load())
 	require.EqualValues(t, 1, d.stats.Refused()[fault.BadToken])
