@@ -82,7 +82,10 @@ func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	closed := !c.closing.IsZero()
 	r.mu.Unlock()
 	if !closed {
-		s.lookLast(nil)
+		if s.lookLast(ctx, nil); ctx.Err() != nil { // the next run copies the rest
+			s.keep()
+			return g.Wait()
+		}
 	}
 	s.close()
 	s.noMore()

@@ -140,7 +140,7 @@ func (s *session) run(ctx context.Context, b egress.Broadcast) {
 		}
 	}
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), egress.ErrEnded) {
-		s.lookLast(b)
+		s.lookLast(context.WithoutCancel(ctx), b)
 		s.close()
 		s.noMore()
 		return
@@ -151,9 +151,15 @@ func (s *session) run(ctx context.Context, b egress.Broadcast) {
 
 // lookLast copies what is left of a broadcast that is over. A disk that refuses
 // it is given a while: no later look would find it.
-func (s *session) lookLast(b egress.Broadcast) {
+func (s *session) lookLast(ctx context.Context, b egress.Broadcast) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
 	for until := time.Now().Add(drainFor); !s.look(b, true) && time.Now().Before(until); {
-		time.Sleep(lookEvery)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
