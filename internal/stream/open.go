@@ -37,8 +37,11 @@ func (r *Registry) Open(ctx context.Context, req ingest.Request) (ingest.Publica
 }
 
 func (r *Registry) admit(ctx context.Context, req *ingest.Request) (s, superseded *session, err error) {
+	// Before the authority is asked: a backend takes a question about a publisher
+	// for the beginning of a broadcast. So whoever names a stopped stream is told
+	// that it is, with any token.
 	r.mu.Lock()
-	err = r.draining
+	err = r.closedTo(req.Stream, time.Now())
 	r.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
@@ -59,12 +62,8 @@ func (r *Registry) admit(ctx context.Context, req *ingest.Request) (s, supersede
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.draining != nil { // meanwhile
-		return nil, nil, r.draining
-	}
-	if until, ok := r.stopped[grant.Stream]; ok && now.Before(until) {
-		return nil, nil, fault.New(fault.StreamStopped, "%s was stopped by an operator; it may return in %s",
-			grant.Stream, until.Sub(now).Round(time.Second))
+	if err := r.closedTo(grant.Stream, now); err != nil { // meanwhile, or the authority calls it otherwise
+		return nil, nil, err
 	}
 	at := place{segment.ShelfID{Stream: grant.Stream, ServerIndex: grant.ServerIndex}, grant.Index}
 	if old := r.places[at]; old != nil {
@@ -92,6 +91,21 @@ func (r *Registry) admit(ctx context.Context, req *ingest.Request) (s, supersede
 	r.counters.Admitted.Add(1)
 	r.touch(grant.Stream)
 	return s, superseded, nil
+}
+
+// closedTo is why nobody may publish a stream now, or nil; r.mu is held.
+func (r *Registry) closedTo(stream string, now time.Time) error {
+	if r.draining != nil {
+		return r.draining
+	}
+	stop, ok := r.stopped[stream]
+	switch {
+	case !ok || !now.Before(stop.until):
+		return nil
+	case stop.cause.Reason == fault.StoppedByOperator:
+		return fault.New(fault.StreamStopped, "%s was stopped by an operator; it may return in %s", stream, stop.until.Sub(now).Round(time.Second))
+	}
+	return stop.cause
 }
 
 // roomFor checks Limits.MaxStreams; r.mu is held.

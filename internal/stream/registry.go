@@ -71,7 +71,7 @@ type Registry struct {
 	ended      []*session          // newest last
 	broadcasts map[segment.ShelfID]*broadcast
 	past       map[segment.ShelfID]*broadcast // the one that ended last
-	stopped    map[string]time.Time           // by stream: until when nobody is let in
+	stopped    map[string]stopping            // by stream
 	versions   map[string]uint64
 	changed    chan struct{}
 }
@@ -80,6 +80,12 @@ type Registry struct {
 type place struct {
 	shelf segment.ShelfID
 	index int
+}
+
+// stopping is a stream that was stopped: why, and until when nobody is let in.
+type stopping struct {
+	until time.Time
+	cause *fault.Error
 }
 
 var (
@@ -100,7 +106,7 @@ func NewRegistry(o Options) *Registry {
 		sessions:   make(map[string]*session),
 		broadcasts: make(map[segment.ShelfID]*broadcast),
 		past:       make(map[segment.ShelfID]*broadcast),
-		stopped:    make(map[string]time.Time),
+		stopped:    make(map[string]stopping),
 		versions:   make(map[string]uint64),
 		changed:    make(chan struct{}),
 	}
@@ -220,8 +226,8 @@ func (r *Registry) keepTime(now time.Time) {
 			over = append(over, b)
 		}
 	}
-	for id, until := range r.stopped {
-		if now.After(until) {
+	for id, s := range r.stopped {
+		if now.After(s.until) {
 			delete(r.stopped, id)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/segment"
 )
@@ -251,6 +252,33 @@ func TestStopRefusesTheReturnForTheWindow(t *testing.T) {
 		require.NoError(t, again.send(1))
 		require.Equal(t, 2, st.shelves.begins(), "a new broadcast")
 	})
+}
+
+// A question would begin a broadcast at a backend, so none is asked, and nobody
+// learns by it whether his token is right.
+func TestTheAuthorityIsNotAskedAboutAStoppedStream(t *testing.T) {
+	for cause, want := range map[fault.Reason]fault.Reason{fault.StoppedByOperator: fault.StreamStopped, fault.PartnerBlocked: fault.PartnerBlocked} {
+		asked := 0
+		onStation(t, func(o *Options) {
+			o.Authority = granting(func(r ingest.Request) Grant {
+				asked++
+				return Grant{Stream: r.Stream, Index: r.Index, ServerIndex: r.ServerIndex}
+			})
+		}, func(st *station) {
+			require.NoError(t, st.publish(1, 0).send(3))
+			require.NoError(t, st.reg.Stop(t.Context(), "lobby", fault.New(cause, "no more")))
+			for _, token := range []string{"good", "wrong"} {
+				req := request(1, 0)
+				req.Token = token
+				_, err := st.reg.Open(t.Context(), req)
+				require.Equal(t, want, fault.ReasonOf(err))
+			}
+			require.Equal(t, 1, asked)
+			time.Sleep(30*time.Second + tick)
+			st.publish(1, 0)
+			require.Equal(t, 2, asked)
+		})
+	}
 }
 
 func TestDeletedStreamMayBeMadeAgainAtOnce(t *testing.T) {

@@ -172,7 +172,7 @@ func (r *Registry) Stop(ctx context.Context, id string, cause error) error {
 		}
 	}
 	if reason.Reason != fault.StreamDeleted { // a new stream of that name is another one
-		r.stopped[id] = now.Add(r.opts.Limits.ReconnectWindow)
+		r.stopped[id] = stopping{now.Add(r.opts.Limits.ReconnectWindow), reason}
 	}
 	r.touch(id)
 	r.mu.Unlock()
