@@ -216,6 +216,9 @@ func (a *Authority) turn(ctx context.Context, r ingest.Request, q question, know
 		wait, dirt, ok := a.memory.spend(q.from, seen, time.Now())
 		if !ok {
 			a.counts.tooMany.Add(1)
+			if dirt < maxUnknown {
+				return nil, crowded(r)
+			}
 			return nil, tooMany(r)
 		}
 		if err := pause(ctx, wait); err != nil {
@@ -226,7 +229,7 @@ func (a *Authority) turn(ctx context.Context, r ingest.Request, q question, know
 	switch err := a.desk.enter(ctx, v); {
 	case errors.Is(err, errCrowded):
 		a.counts.tooMany.Add(1)
-		return nil, tooMany(r)
+		return nil, crowded(r)
 	case err != nil:
 		return nil, a.impatient(ctx, r)
 	}
@@ -235,6 +238,12 @@ func (a *Authority) turn(ctx context.Context, r ingest.Request, q question, know
 
 func tooMany(r ingest.Request) error {
 	return fault.New(fault.TooManyAttempts, "too many addresses with wrong tokens or unknown entries came from this network; check the address of entry %s and try again in a minute", r.Stream)
+}
+
+// crowded is what a publisher is told for whom there is no room although his
+// network did nothing wrong: it is a house full of encoders.
+func crowded(r ingest.Request) error {
+	return fault.New(fault.TooManyAttempts, "many encoders wait to be let in; try entry %s again in a few seconds", r.Stream)
 }
 
 // impatient is what a publisher is told whose turn did not come in time.

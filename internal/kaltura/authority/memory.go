@@ -170,14 +170,14 @@ func (m *memory) spend(from netip.Prefix, seen bool, now time.Time) (wait time.D
 	defer m.mu.Unlock()
 	s := m.source(from, now)
 	if !seen && s.unknown >= maxUnknown {
-		return 0, 0, false
+		return 0, s.refused, false
 	}
 	if s.paid.Before(now) {
 		s.paid = now
 	}
 	wait = s.paid.Sub(now) - budgetBurst*budgetInterval
 	if wait > maxPace {
-		return 0, 0, false
+		return 0, s.refused, false
 	}
 	s.paid = s.paid.Add(budgetInterval)
 	return max(wait, 0), s.refused, true

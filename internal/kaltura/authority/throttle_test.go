@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,7 @@ func TestAHouseFullOfEncodersStarts(t *testing.T) {
 		b.inject(t, kalturatest.Fault{Kind: kalturatest.Slow, Delay: 50 * time.Millisecond})
 		began := time.Now()
 		var all sync.WaitGroup
+		var crowded atomic.Bool
 		for i := range encoders * 3 {
 			all.Go(func() {
 				for { // as encoders do
@@ -152,11 +154,14 @@ func TestAHouseFullOfEncodersStarts(t *testing.T) {
 						return
 					}
 					require.Equal(t, fault.TooManyAttempts, fault.ReasonOf(err))
+					require.ErrorContains(t, err, "many encoders wait to be let in", "nothing is wrong with their tokens")
+					crowded.Store(true)
 					time.Sleep(2 * time.Second)
 				}
 			})
 		}
 		all.Wait()
+		require.True(t, crowded.Load())
 		require.Less(t, time.Since(began), 10*time.Second)
 		require.Equal(t, encoders, b.calls(authenticate))
 	})
@@ -176,6 +181,8 @@ func TestUnknownEntriesCountByAddress(t *testing.T) {
 			require.Equal(t, fault.StreamNotFound, ask(i, here))
 		}
 		require.Equal(t, fault.StreamNotFound, ask(3, here), "from memory")
+		_, err = b.try(t, request(func(r *ingest.Request) { r.Stream, r.Remote = "0_scan0099", here }))
+		require.ErrorContains(t, err, "wrong tokens or unknown entries")
 		before := b.calls(authenticate)
 		for i := range 50 {
 			require.Equal(t, fault.TooManyAttempts, ask(100+i, here))
