@@ -137,7 +137,7 @@ const (
 	NodeRegistered  EventType = "NODE_REGISTERED"    // the backend knows this server
 	EntryRegistered EventType = "ENTRY_REGISTERED"   // the backend was told a new state
 	EntryRefused    EventType = "ENTRY_REFUSED"      // the backend refused a registration
-	EntryLeft       EventType = "ENTRY_UNREGISTERED" // the backend was told the end
+	EntryLeft       EventType = "ENTRY_UNREGISTERED" // the backend was told the end, or found out by itself: fact given_up
 	EntryTakenOver  EventType = "ENTRY_TAKEN_OVER"   // another host has the entry
 	LadderResolved  EventType = "LADDER_RESOLVED"
 	PushUnsupported EventType = "PUSH_PUBLISH_UNSUPPORTED" // the entry asks for it

@@ -2,8 +2,10 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/kaltura/client"
 	"github.com/klive-media/klive/internal/stream"
 )
@@ -18,6 +20,12 @@ func (k *keeper) tellEnd(ctx context.Context, v *view) (next time.Time, settled 
 	if !now.Before(giveUp) {
 		k.log.Warn("the end of a broadcast could not be told; the backend has found out by itself", "broadcast", k.broadcast, "error", k.calls.err)
 		k.move(ctx, GaveUp)
+		facts := k.facts()
+		facts["given_up"] = "true"
+		k.l.opts.Journal.Record(stream.Event{
+			Type: stream.EntryLeft, Stream: k.key.Entry, Reason: k.gaveUpFor(), Facts: facts,
+			Message: "the backend could not be told that the broadcast is over; it has found out by itself",
+		})
 		return time.Time{}, nil
 	}
 	latest := k.ended.Add(tellEndBy - endMargin)
@@ -37,6 +45,17 @@ func (k *keeper) tellEnd(ctx context.Context, v *view) (next time.Time, settled 
 		return soonest(k.calls.due, giveUp), nil
 	}
 	return time.Time{}, nil
+}
+
+// gaveUpFor is why the end could not be told; "" when this server was away.
+func (k *keeper) gaveUpFor() fault.Reason {
+	if refused, ok := errors.AsType[*client.Error](k.calls.err); ok {
+		return reasonOf(refused.Code)
+	}
+	if k.calls.err != nil {
+		return fault.BackendUnavailable
+	}
+	return ""
 }
 
 // ready reports whether the end may be told already; if not, when to look

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/kaltura/client"
 	"github.com/klive-media/klive/internal/kaltura/kalturatest"
 	"github.com/klive-media/klive/internal/stream"
@@ -117,6 +118,10 @@ func TestEndIsGivenUp(t *testing.T) {
 		w.pass(2 * time.Second)
 		require.Empty(t, w.l.Registrations())
 		require.Zero(t, w.status(primary), "the backend found out by itself")
+		events := w.journal.of(stream.EntryLeft)
+		require.Len(t, events, 1)
+		require.Equal(t, fault.BackendUnavailable, events[0].Reason)
+		require.Equal(t, "true", events[0].Facts["given_up"])
 		mend()
 		w.pass(10 * time.Minute)
 		require.Zero(t, w.count("liveStream.unregisterMediaServer"))
