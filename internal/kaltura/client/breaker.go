@@ -20,7 +20,7 @@ type verdict uint8
 const (
 	answered verdict = iota // an error of the API is an answer
 	failed
-	unknown // given up by the caller
+	unknown // given up by the caller, or aside
 )
 
 // breaker refuses calls while the backend is away.
@@ -42,14 +42,15 @@ func newBreaker(changed func(bool)) *breaker { return &breaker{changed: changed}
 // pass says whether a call is the one that tries.
 type pass bool
 
-// enter asks for leave to call; leave must follow when it is given.
-func (b *breaker) enter(now time.Time) (p pass, allowed bool) {
+// enter asks for leave to call; leave must follow when it is given. A call
+// aside never is the one that tries.
+func (b *breaker) enter(now time.Time, aside bool) (p pass, allowed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.until.IsZero():
 		return false, true
-	case b.trying || now.Before(b.until):
+	case b.trying || aside || now.Before(b.until):
 		return false, false
 	}
 	b.trying = true

@@ -162,7 +162,11 @@ type Call struct {
 	Idempotent      bool // may be repeated when it fails
 	File            *File
 	Timeout         time.Duration // of one attempt; the client's when 0
-	open            bool          // runs without a session
+	// Aside is for what nobody waits for, such as an upload: how it ends says
+	// nothing to the breaker, and while that is open it is refused and never the
+	// call that tries. So it cannot keep publishers out.
+	Aside bool
+	open  bool // runs without a session
 }
 
 // Do runs an action and decodes its result into out, which may be nil. It
@@ -234,7 +238,7 @@ func (c *Client) attempt(ctx context.Context, call Call, attempt func(context.Co
 		}
 	}
 	began := time.Now()
-	pass, allowed := c.breaker.enter(began)
+	pass, allowed := c.breaker.enter(began, call.Aside)
 	if !allowed {
 		err := &Unavailable{Service: call.Service, Action: call.Action, Cause: CauseBreaker}
 		c.options.Observer.Called(call.Service, call.Action, string(CauseBreaker), 0)
@@ -243,7 +247,7 @@ func (c *Client) attempt(ctx context.Context, call Call, attempt func(context.Co
 	err := attempt(ctx, token)
 	away, isAway := errors.AsType[*Unavailable](err)
 	switch {
-	case isAway && errors.Is(ctx.Err(), context.Canceled): // given up by the caller: says nothing of the backend
+	case call.Aside, isAway && errors.Is(ctx.Err(), context.Canceled): // given up by the caller: says nothing of the backend
 		c.breaker.leave(pass, time.Now(), unknown)
 	case isAway:
 		c.breaker.leave(pass, time.Now(), failed)

@@ -354,21 +354,78 @@ func TestACallGivenUpSaysNothingOfTheBackend(t *testing.T) {
 	b := newBreaker(func(open bool) { opened = append(opened, open) })
 	now := time.Now()
 	for range 20 {
-		p, allowed := b.enter(now)
+		p, allowed := b.enter(now, false)
 		require.True(t, allowed)
 		b.leave(p, now, unknown)
 	}
 	for range breakAfter + 3 { // those that were under way do not lengthen the pause
 		b.leave(false, now, failed)
 	}
-	p, allowed := b.enter(now.Add(firstBreak))
+	p, allowed := b.enter(now.Add(firstBreak), false)
 	require.True(t, allowed)
 	require.True(t, bool(p))
 	b.leave(p, now, unknown)
-	p, allowed = b.enter(now.Add(firstBreak))
+	p, allowed = b.enter(now.Add(firstBreak), false)
 	require.True(t, allowed && bool(p), "the next one tries")
 	b.leave(p, now, answered)
 	require.Equal(t, []bool{true, false}, opened)
+}
+
+// What nobody waits for keeps no publisher out, and does not let them in either.
+func TestCallsAside(t *testing.T) {
+	aside := map[string]func(context.Context, *Client) error{
+		"beacon_beacon": func(ctx context.Context, c *Client) error {
+			_, err := c.AddBeacon(ctx, partner, entry, "0_healthData", "{}")
+			return err
+		},
+		"uploadToken": func(ctx context.Context, c *Client) error {
+			_, err := c.UploadChunk(ctx, partner, "0_upload", strings.NewReader("0123"), 0, 4, false)
+			return err
+		},
+		"liveStream": func(ctx context.Context, c *Client) error {
+			_, err := c.PollEntry(ctx, partner, entry)
+			return err
+		},
+		"cuepoint_cuepoint": func(ctx context.Context, c *Client) error {
+			return c.Do(ctx, Call{Service: "cuepoint_cuepoint", Action: "add", Aside: true}, nil)
+		},
+	}
+	for service, call := range aside {
+		t.Run(service, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := backend(t, nil)
+				c, seen := newClient(t, b, nil)
+				publish := func() error {
+					_, err := c.VerifyToken(t.Context(), partner, entry, "dj94kfit")
+					return err
+				}
+				inject(t, b, kalturatest.Fault{Kind: kalturatest.Down, Service: service, Action: actionOf(service)})
+				for range 3 * breakAfter {
+					require.Error(t, call(t.Context(), c))
+				}
+				require.NoError(t, publish())
+				require.Empty(t, seen.breaker)
+
+				inject(t, b, kalturatest.Fault{Kind: kalturatest.Down, Action: "authenticate"})
+				for range breakAfter {
+					require.Error(t, publish())
+				}
+				require.Equal(t, []bool{true}, seen.breaker)
+				time.Sleep(maxBreak)
+				b.ClearFaults(0)
+				away, ok := errors.AsType[*Unavailable](call(t.Context(), c))
+				require.True(t, ok)
+				require.Equal(t, CauseBreaker, away.Cause, "another call tries")
+				require.NoError(t, publish())
+				require.Equal(t, []bool{true, false}, seen.breaker)
+			})
+		})
+	}
+}
+
+// actionOf is the action that a service is called with aside.
+func actionOf(service string) string {
+	return map[string]string{"uploadToken": "upload", "liveStream": "get"}[service]
 }
 
 func TestBatch(t *testing.T) {

@@ -80,6 +80,11 @@ func (c *Client) GetEntry(ctx context.Context, partner int, id string) (e Entry,
 	return e, c.Do(ctx, Call{Service: "liveStream", Action: "get", Partner: partner, Idempotent: true, Params: Params{"entryId": id}}, &e)
 }
 
+// PollEntry is GetEntry, aside, for those who ask again in a moment anyway.
+func (c *Client) PollEntry(ctx context.Context, partner int, id string) (e Entry, err error) {
+	return e, c.Do(ctx, Call{Service: "liveStream", Action: "get", Partner: partner, Idempotent: true, Aside: true, Params: Params{"entryId": id}}, &e)
+}
+
 // SetBroadcastStart writes when the broadcast began, in seconds of Unix; only
 // the primary does.
 func (c *Client) SetBroadcastStart(ctx context.Context, partner int, id string, seconds int64) error {

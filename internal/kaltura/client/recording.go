@@ -172,7 +172,7 @@ const (
 // last. The first, at offset 0, begins the upload anew.
 func (c *Client) UploadChunk(ctx context.Context, partner int, id string, from io.ReaderAt, offset, size int64, final bool) (Upload, error) {
 	var u Upload
-	err := c.Do(ctx, Call{Service: "uploadToken", Action: "upload", Partner: partner, Idempotent: true, Timeout: uploadTimeout,
+	err := c.Do(ctx, Call{Service: "uploadToken", Action: "upload", Partner: partner, Idempotent: true, Aside: true, Timeout: uploadTimeout,
 		File:   &File{Field: "fileData", Name: "chunk", From: from, Offset: offset, Size: size},
 		Params: Params{"uploadTokenId": id, "resume": offset > 0, "finalChunk": final, "resumeAt": offset}}, &u)
 	if final && HasCode(err, "UPLOAD_TOKEN_INVALID_STATUS_FOR_UPLOAD") {

@@ -40,7 +40,7 @@ const beaconOfEntry = 4
 // the backend had no room for it; it is never worth repeating.
 func (c *Client) AddBeacon(ctx context.Context, partner int, entry, event, data string) (taken bool, err error) {
 	var answer Bool
-	err = c.Do(ctx, Call{Service: "beacon_beacon", Action: "add", Partner: partner, Params: Params{"shouldLog": 1, "beacon": Params{
+	err = c.Do(ctx, Call{Service: "beacon_beacon", Action: "add", Partner: partner, Aside: true, Params: Params{"shouldLog": 1, "beacon": Params{
 		"objectType": "KalturaBeacon", "relatedObjectType": beaconOfEntry, "eventType": event, "objectId": entry, "privateData": data}}}, &answer)
 	return bool(answer), err
 }

@@ -22,7 +22,12 @@ type sender struct {
 	told   time.Time // the last event
 	untold int       // forwarded since
 	last   stream.Event
+
+	forbidden bool // the backend said so last, and the log does
 }
+
+// codeForbidden: the role of this server's partner lacks the permission.
+const codeForbidden = "SERVICE_FORBIDDEN"
 
 // run forwards what waits until the channel is closed and empty. What is left
 // when ctx ends is given up.
@@ -55,7 +60,16 @@ func (s *sender) forward(ctx context.Context, c cuePoint) {
 	for attempt := 1; ; attempt++ {
 		id, err := s.add(ctx, c)
 		if err == nil {
+			s.forbidden = false
 			s.forwarded(c, id)
+			return
+		}
+		if client.HasCode(err, codeForbidden) { // as it will for every other
+			if !s.forbidden {
+				s.problems.Count("the backend does not let this server add cue points, so those of this broadcast are not forwarded; "+
+					"grant its partner the permission for cuePoint add", err)
+			}
+			s.forbidden = true
 			return
 		}
 		away, unanswered := errors.AsType[*client.Unavailable](err)
@@ -88,7 +102,7 @@ func (s *sender) add(ctx context.Context, c cuePoint) (string, error) {
 	var added struct {
 		ID client.Text `json:"id"`
 	}
-	err := s.Client.Do(ctx, client.Call{Service: "cuepoint_cuepoint", Action: "add", Partner: s.info.Partner, Timeout: callTimeout,
+	err := s.Client.Do(ctx, client.Call{Service: "cuepoint_cuepoint", Action: "add", Partner: s.info.Partner, Aside: true, Timeout: callTimeout,
 		Params: client.Params{"cuePoint": cue}}, &added)
 	return string(added.ID), err
 }

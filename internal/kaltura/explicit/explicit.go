@@ -142,7 +142,7 @@ func (f *Follower) look(ctx context.Context) error {
 func (f *Follower) read(ctx context.Context, grants []book.Grant) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	e, err := f.o.Client.GetEntry(ctx, grants[0].Partner, grants[0].Entry)
+	e, err := f.o.Client.PollEntry(ctx, grants[0].Partner, grants[0].Entry)
 	if err != nil || string(e.ID) != grants[0].Entry { // the next reading is not far
 		return
 	}
