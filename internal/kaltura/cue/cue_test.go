@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -316,6 +317,28 @@ func TestARefusalIsTold(t *testing.T) {
 		require.Equal(t, 1, s.backend.State().Count("cuepoint_cuepoint.add"))
 		require.Contains(t, s.log.String(), "PROPERTY_VALIDATION_CANNOT_BE_NULL")
 		require.Empty(t, s.journal.events)
+	})
+}
+
+// What the operator has to grant is said once, not for each point; what is
+// granted meanwhile works at once.
+func TestAMissingPermissionIsToldOnce(t *testing.T) {
+	onStation(t, nil, func(s *station) {
+		id, err := s.backend.Inject(kalturatest.Fault{Kind: kalturatest.Code, Service: "cuepoint_cuepoint", Code: "SERVICE_FORBIDDEN"})
+		require.NoError(t, err)
+		for range 5 {
+			s.source.write(t, data, "x", codePoint())
+			time.Sleep(time.Minute) // virtual
+		}
+		require.Equal(t, 5, s.backend.State().Count("cuepoint_cuepoint.add"), "none is tried again")
+		s.backend.ClearFaults(id)
+		s.source.write(t, data, "x", codePoint())
+		time.Sleep(time.Minute) // virtual
+		require.Len(t, s.backend.State().CuePoints, 1)
+		s.end()
+		require.Equal(t, 1, strings.Count(s.log.String(), "level=WARN"), s.log.String())
+		require.Contains(t, s.log.String(), "the permission for cuePoint add")
+		require.Len(t, s.journal.events, 1, "of the one that was added")
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -62,7 +63,11 @@ func (q *Queue) send(ctx context.Context, r *row) {
 	anchor := flavor.Anchor && r.ServerIndex == 0
 	if anchor && r.Last && e.RecordedEntry != "" {
 		if err := q.opts.Client.CancelReplace(ctx, r.Partner, string(e.RecordedEntry)); err != nil {
-			q.log.Warn("a replacement that waits could not be cancelled before the last piece", "entry", r.Stream, "recorded", string(e.RecordedEntry), "error", err)
+			level := slog.LevelWarn
+			if client.HasCode(err, "SERVICE_FORBIDDEN") { // of every recording, until the operator grants it
+				level = slog.LevelDebug
+			}
+			q.log.Log(ctx, level, "a replacement that waits could not be cancelled before the last piece", "entry", r.Stream, "recorded", string(e.RecordedEntry), "error", err)
 		}
 	}
 	in := &intent{Anchor: anchor, Before: int64(e.RecordedLength), Recorded: string(e.RecordedEntry)}
