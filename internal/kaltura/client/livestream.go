@@ -118,6 +118,11 @@ type Registration struct {
 	Index  Text `json:"serverType"`
 	Node   Int  `json:"serverNodeId"`
 	Status Int  `json:"status"`
+	// Streams are the renditions it was told, also those of a broadcast before:
+	// the backend keeps a registration whose recording is not finished.
+	Streams []struct {
+		Flavor Text `json:"flavorId"`
+	} `json:"streams"`
 }
 
 // Registrations lists where an entry is on air.

@@ -33,6 +33,8 @@ const (
 // streams is what the backend was told of the renditions.
 type streams struct {
 	row   client.Int      // the backend's number of the registration; 0: not known
+	had   []string        // flavors that it named when it was looked at
+	asked bool            // it was looked at, or could not be
 	told  []client.Stream // nil: nothing
 	since time.Time       // when there was something to tell first
 	look  time.Time       // when to look next
@@ -60,7 +62,7 @@ func (k *keeper) tellStreams(ctx context.Context, b *stream.BroadcastStatus) tim
 		return s.look
 	}
 	switch {
-	case s.told == nil && !measured && now.Before(s.since.Add(measureFor)):
+	case !measured && now.Before(s.since.Add(measureFor)) && !k.misleads(ctx, list):
 		s.look = now.Add(gatherFor)
 	case alike(s.told, list):
 		s.look = now.Add(lookEvery)
@@ -68,6 +70,8 @@ func (k *keeper) tellStreams(ctx context.Context, b *stream.BroadcastStatus) tim
 		side, leave := k.aside(ctx)
 		sent := k.sendStreams(side, list)
 		switch interrupted := leave(); {
+		case sent && !measured && now.Before(s.since.Add(measureFor)): // in a hurry
+			s.told, s.look = list, now.Add(gatherFor)
 		case sent:
 			s.told, s.look = list, now.Add(lookEvery)
 		case !interrupted:
@@ -81,13 +85,8 @@ func (k *keeper) tellStreams(ctx context.Context, b *stream.BroadcastStatus) tim
 func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
 	g := k.grant()
 	for range 2 {
-		if k.streams.row == 0 {
-			row, other, err := k.owner(ctx)
-			if err != nil || row == nil || other {
-				k.log.Debug("renditions could not be told: the backend has no registration of ours", "error", err)
-				return false
-			}
-			k.streams.row = row.ID
+		if k.streams.row == 0 && !k.findRow(ctx) {
+			return false
 		}
 		err := k.l.opts.Client.UpdateStreams(ctx, g.Partner, k.streams.row, list)
 		if err == nil {
@@ -102,6 +101,39 @@ func (k *keeper) sendStreams(ctx context.Context, list []client.Stream) bool {
 		}
 	}
 	return false
+}
+
+// findRow looks for the backend's registration and what it names.
+func (k *keeper) findRow(ctx context.Context) bool {
+	row, other, err := k.owner(ctx)
+	if err != nil || row == nil || other {
+		k.log.Debug("renditions could not be told: the backend has no registration of ours", "error", err)
+		return false
+	}
+	k.streams.row, k.streams.had = row.ID, nil
+	for _, s := range row.Streams {
+		k.streams.had = append(k.streams.had, string(s.Flavor))
+	}
+	return true
+}
+
+// misleads reports whether players are sent to renditions that are not in the
+// list, or to less than there is: guesses are better than that. The backend
+// continues a registration whose recording was not finished with the renditions
+// of the broadcast before.
+func (k *keeper) misleads(ctx context.Context, list []client.Stream) bool {
+	s := &k.streams
+	if s.told != nil {
+		return !sameShape(s.told, list)
+	}
+	if !s.asked {
+		side, leave := k.aside(ctx)
+		found := k.findRow(side)
+		s.asked = !leave() || found
+	}
+	return slices.ContainsFunc(s.had, func(flavor string) bool {
+		return !slices.ContainsFunc(list, func(x client.Stream) bool { return x.Flavor == flavor })
+	})
 }
 
 // compose is what can be watched of the broadcast, in the backend's words, by

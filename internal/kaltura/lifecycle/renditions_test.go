@@ -332,3 +332,50 @@ func TestPlaysWhenWholeSegmentsAreListed(t *testing.T) {
 		require.Equal(t, kalturatest.StatusPlayable, w.status(primary))
 	})
 }
+
+// A registration whose recording is not finished outlives its broadcast, and
+// the next one finds what was told of the last: players are not left with that
+// until everything is measured.
+func TestRenditionsOfTheBroadcastBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m meter
+		w := newWorld(t, func(o *kalturatest.Options) {
+			o.Partners[1].Features = append(o.Partners[1].Features, kalturatest.FeatureRecording)
+		}, func(o *Options) { o.Bitrates = m.read })
+		defer w.halt()
+		flavors := func() (list []string) {
+			row, _ := w.row(primary)
+			for _, s := range row.Streams {
+				list = append(list, s["flavorId"]+" "+s["bitrate"])
+			}
+			return list
+		}
+		m.set(Measured{source, 2_000_000, 0, 30}, Measured{"36", 500_000, 0, 30})
+		w.onAir(primary)
+		w.live.edit(primary, func(b *stream.BroadcastStatus) {
+			b.Renditions = append(b.Renditions, stream.RenditionStatus{ID: "36", Index: 2, Playable: true, Tracks: tracks()})
+		})
+		w.pass(2 * gatherFor)
+		require.Equal(t, []string{"32 2000000", "36 500000"}, flavors())
+		w.live.end(primary)
+		w.pass(time.Minute)
+		require.Equal(t, kalturatest.StatusMarkedForDeletion, w.status(primary))
+		require.Len(t, flavors(), 2)
+
+		m.set()
+		w.onAir(primary)
+		w.pass(gatherFor)
+		require.Equal(t, []string{"32 1500000"}, flavors(), "what its session brings")
+		m.set(Measured{source, 4_000_000, 0, 30})
+		w.pass(gatherFor)
+		require.Equal(t, []string{"32 4000000"}, flavors(), "it is told as soon as it is known")
+		w.live.end(primary)
+		w.pass(time.Minute)
+
+		m.set()
+		updates := w.count(update)
+		w.onAir(primary)
+		w.pass(measureFor - gatherFor)
+		require.Equal(t, updates, w.count(update), "nobody is misled by the same renditions")
+	})
+}
