@@ -27,8 +27,8 @@ var _ client.Observer = (*bridgeCalls)(nil)
 func newBridgeCalls(m *observe.Registry) *bridgeCalls {
 	return &bridgeCalls{
 		calls: m.Counter("kaltura_calls_total",
-			"Calls of the Kaltura backend; the code is ok, a code of the backend, or why there was no answer.", observe.LabelMethod, observe.LabelCode),
-		took:    m.Histogram("kaltura_call_seconds", "How long calls of the Kaltura backend took.", callBuckets, observe.LabelMethod),
+			"Calls of the Kaltura backend; the code is ok, a code of the backend, or why there was no answer. The method multirequest is a round trip of several calls, which are counted as well.", observe.LabelMethod, observe.LabelCode),
+		took:    m.Histogram("kaltura_call_seconds", "How long round trips to the Kaltura backend took.", callBuckets, observe.LabelMethod),
 		away:    m.Gauge("kaltura_backend_away", "1 while the Kaltura backend does not answer and is left alone.").WithLabelValues(),
 		renewed: m.Counter("kaltura_sessions_total", "Kaltura sessions made.").WithLabelValues(),
 	}
@@ -41,7 +41,7 @@ func (b *bridgeCalls) Called(service, action, outcome string, took time.Duration
 		method += "." + action
 	}
 	b.calls.WithLabelValues(method, outcome).Inc()
-	if outcome != string(client.CauseBreaker) {
+	if took > 0 { // else it had no round trip of its own: the breaker's, and a part of a multirequest
 		b.took.WithLabelValues(method).Observe(took.Seconds())
 	}
 }

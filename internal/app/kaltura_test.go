@@ -104,6 +104,16 @@ func TestABackendDecidesAndIsTold(t *testing.T) {
 	require.NoError(t, err)
 	again.Close(nil)
 	require.Equal(t, 2, b.State().Count("liveStream.authenticate"), "the wrong token and the first right one")
+
+	_, body := st.get(t, "/metrics")
+	for _, line := range []string{ // a part of a round trip, and the whole
+		`klive_kaltura_calls_total{code="PERMISSION_NOT_FOUND",method="permission.get"} 1`,
+		`klive_kaltura_calls_total{code="ok",method="multirequest"} 1`, `klive_kaltura_call_seconds_count{method="multirequest"} 1`,
+	} {
+		require.Contains(t, body, "\n"+line)
+	}
+	require.NotContains(t, body, `klive_kaltura_call_seconds_count{method="permission.get"}`)
+	require.Empty(t, st.bridge.Status().LastError, "the partner lacks a permission, and nothing is wrong")
 	require.NoError(t, st.stop())
 }
 

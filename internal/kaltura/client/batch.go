@@ -79,6 +79,9 @@ func (c *Client) Batch(ctx context.Context, calls ...Call) ([]Result, error) {
 		if HasCode(results[0].Err, CodeInvalidSession) { // then it holds for all: nothing was carried out
 			return results[0].Err
 		}
+		for i, r := range results {
+			c.options.Observer.Called(calls[i].Service, calls[i].Action, outcomeOf(r.Err), 0)
+		}
 		return nil
 	})
 	return results, err

@@ -51,8 +51,10 @@ const (
 // Observer is told what the client does, for metrics. Its methods return at
 // once and may be called concurrently.
 type Observer interface {
-	// Called is one attempt of an action; a batch is "multirequest". The
-	// outcome is "ok", a code of the API, or a Cause.
+	// Called is one attempt of an action. The outcome is "ok", a code of the
+	// API, or a Cause. A batch is "multirequest" without an action; when it was
+	// answered, each action in it is told too, before it, with a took of 0: it
+	// had no round trip of its own.
 	Called(service, action, outcome string, took time.Duration)
 	// BreakerChanged says whether calls are refused without trying.
 	BreakerChanged(open bool)
@@ -245,7 +247,7 @@ func (c *Client) attempt(ctx context.Context, call Call, attempt func(context.Co
 		return err
 	}
 	err := attempt(ctx, token)
-	away, isAway := errors.AsType[*Unavailable](err)
+	_, isAway := errors.AsType[*Unavailable](err)
 	switch {
 	case call.Aside, isAway && errors.Is(ctx.Err(), context.Canceled): // given up by the caller: says nothing of the backend
 		c.breaker.leave(pass, time.Now(), unknown)
@@ -254,11 +256,8 @@ func (c *Client) attempt(ctx context.Context, call Call, attempt func(context.Co
 	default:
 		c.breaker.leave(pass, time.Now(), answered)
 	}
-	outcome := "ok"
-	if isAway {
-		outcome = string(away.Cause)
-	} else if refused, ok := errors.AsType[*Error](err); ok {
-		outcome = refused.Code
+	outcome := outcomeOf(err)
+	if refused, ok := errors.AsType[*Error](err); ok {
 		if refused.Code == CodeInvalidSession {
 			c.sessions.drop(token)
 		}
@@ -266,6 +265,17 @@ func (c *Client) attempt(ctx context.Context, call Call, attempt func(context.Co
 	}
 	c.options.Observer.Called(call.Service, call.Action, outcome, time.Since(began))
 	return err
+}
+
+// outcomeOf is how a call ended, in an Observer's words.
+func outcomeOf(err error) string {
+	if away, ok := errors.AsType[*Unavailable](err); ok {
+		return string(away.Cause)
+	}
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return refused.Code
+	}
+	return "ok"
 }
 
 // sessionError is why a call could not be made for want of a session. The

@@ -446,6 +446,8 @@ func TestBatch(t *testing.T) {
 	require.Equal(t, first.ID, third.ID)
 	require.True(t, HasCode(results[1].Decode(nil), "ENTRY_ID_NOT_FOUND"))
 	require.Error(t, results[3].Err)
+	require.Equal(t, []string{"multirequest. INVALID_KS", "liveStream.get ok", "liveStream.get ENTRY_ID_NOT_FOUND", "liveStream.get ok", "liveStream.get " + outcomeOf(results[3].Err), "multirequest. ok"},
+		seen.outcomes[1:], "each call is seen, once it was carried out")
 	none, err := c.Batch(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, none)
