@@ -504,6 +504,26 @@ func TestAnswersThatAreNone(t *testing.T) {
 	require.ErrorContains(t, err, "2 answers to 1 calls")
 }
 
+// Where a redirect leads is said, without path, query and password.
+func TestRedirects(t *testing.T) {
+	for to, want := range map[string]string{
+		"https://www.example.com/api_v3/service/liveStream?ks=1": "status 301: the backend answers at https://www.example.com; set kaltura.url to that",
+		"https://user:secret@backend.invalid:8443/":              "status 301: the backend answers at https://backend.invalid:8443; set kaltura.url to that",
+		"/elsewhere":               "status 301",
+		"http://backend.invalid/x": "status 301",
+		"":                         "status 301",
+	} {
+		t.Run(to, func(t *testing.T) {
+			c, _ := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusMovedPermanently)
+			}), nil)
+			err := c.Do(t.Context(), Call{Service: "liveStream", Action: "get"}, nil)
+			require.EqualError(t, err, "liveStream.get: no answer from the backend (status): "+want)
+		})
+	}
+}
+
 func TestFilesThatAreNone(t *testing.T) {
 	serve := func(contentType, body string) error {
 		c, _ := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

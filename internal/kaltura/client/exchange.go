@@ -55,13 +55,30 @@ func (c *Client) exchange(ctx context.Context, r *request) (a answer, err error)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case resp.StatusCode != http.StatusOK:
-		return answer{header: resp.Header}, &Unavailable{Service: r.service, Action: r.action, Cause: CauseStatus, Status: resp.StatusCode, Doubt: true}
+		return answer{header: resp.Header}, &Unavailable{Service: r.service, Action: r.action, Cause: CauseStatus, Status: resp.StatusCode, Doubt: true, err: redirected(req.URL, resp)}
 	case err != nil:
 		return answer{}, away(r, true, err)
 	case len(body) > maxAnswer:
 		return answer{}, unreadable(r.service, r.action, fmt.Errorf("the answer is longer than %d bytes", maxAnswer))
 	}
 	return answer{resp.Header, body}, nil
+}
+
+// redirected is where a redirect leads, without its path: what is wrong then is
+// the configured address, such as http of a backend that answers at https. It
+// is nil when there is none, or it leads to the same place.
+func redirected(from *url.URL, resp *http.Response) error {
+	if resp.StatusCode/100 != 3 {
+		return nil
+	}
+	to, err := resp.Location()
+	if err != nil || to.Host == "" {
+		return nil //nolint:nilerr // nothing to tell
+	}
+	if to.Scheme == from.Scheme && to.Host == from.Host {
+		return nil
+	}
+	return fmt.Errorf("the backend answers at %s://%s; set kaltura.url to that", to.Scheme, to.Host)
 }
 
 // trace writes a line about the exchange for whoever follows one. The backend's
