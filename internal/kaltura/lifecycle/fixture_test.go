@@ -108,6 +108,7 @@ type onAir struct {
 	stopped      []error
 	disconnected []error
 	number       int
+	hung         time.Time // since when no media comes; zero: it does
 }
 
 func newOnAir() *onAir {
@@ -154,7 +155,14 @@ func (o *onAir) Session(id string) (stream.SessionStatus, bool) {
 func (o *onAir) Sessions(id string) []stream.SessionStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(o.sessions), func(s stream.SessionStatus) bool { return id != "" && s.Stream != id })
+	list := slices.DeleteFunc(slices.Clone(o.sessions), func(s stream.SessionStatus) bool { return id != "" && s.Stream != id })
+	for i := range list {
+		list[i].LastMedia = time.Now()
+		if !o.hung.IsZero() {
+			list[i].LastMedia = o.hung
+		}
+	}
+	return list
 }
 
 func (o *onAir) Stop(_ context.Context, id string, cause error) error {
@@ -183,6 +191,17 @@ func (o *onAir) Disconnect(_ context.Context, id string, cause error) error {
 	o.mu.Unlock()
 	o.leave(book.Key{Entry: s.Stream, Index: s.ServerIndex})
 	return nil
+}
+
+// hang keeps publishers connected without media, or lets it come again; that
+// changes no version.
+func (o *onAir) hang(yes bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hung = time.Time{}
+	if yes {
+		o.hung = time.Now()
+	}
 }
 
 func (o *onAir) change(id string, f func()) {

@@ -33,6 +33,11 @@ const (
 	// restartSpread is how long after a restart what was on air is told again,
 	// each entry at a moment of its own.
 	restartSpread = 2 * time.Second
+	// silentAfter is how long without media a publisher may be one whose
+	// connection nobody closed, while its encoder is elsewhere; heardEach is how
+	// often it is looked then whether media came again.
+	silentAfter = 10 * time.Second
+	heardEach   = time.Second
 	// listsEach is how often it is looked for the first whole segment.
 	listsEach = 200 * time.Millisecond
 	// sideTimeout bounds calls that may fail without harm to being on air, and
@@ -206,12 +211,15 @@ func (k *keeper) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		v, resync := k.read()
-		v.lists = k.listed(&v)
+		v.lists, v.silent = k.listed(&v), k.silent(&v)
 		k.observe(ctx, &v)
 		next, settled := k.work(ctx, &v, resync)
 		k.show(&v)
 		if b := v.living(); b != nil && b.State == stream.Playable && !v.lists {
 			next = soonest(next, time.Now().Add(listsEach)) // no view comes when the first segment is whole
+		}
+		if v.silent {
+			next = soonest(next, time.Now().Add(heardEach)) // nor when media comes again
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -252,6 +260,20 @@ func (k *keeper) listed(v *view) bool {
 		k.lists = k.l.opts.Plays == nil || k.l.opts.Plays(k.key.Entry, k.key.Index)
 	}
 	return k.lists
+}
+
+// silent reports whether those who are to feed the broadcast sent nothing for a
+// while. The view does not say it: media alone makes no view.
+func (k *keeper) silent(v *view) bool {
+	if v.living() == nil || len(v.sessions) == 0 {
+		return false
+	}
+	for _, s := range k.l.opts.Live.Sessions(k.key.Entry) {
+		if s.ServerIndex == k.key.Index && s.End.IsZero() && time.Since(s.LastMedia) < silentAfter {
+			return false
+		}
+	}
+	return true
 }
 
 // observe brings the state to what is seen.

@@ -81,7 +81,8 @@ func (k *keeper) tell(ctx context.Context, v *view, want client.Status) {
 	defer cancel()
 	g := k.grant()
 	if k.state == Waiting {
-		// Whoever publishes now may do so at another host.
+		// Whoever publishes now may do so at another host: also while a connection
+		// that died unnoticed is still open here.
 		row, other, err := k.owner(ctx)
 		if _, answered := errors.AsType[*client.Error](err); err != nil && !answered && !errors.Is(err, errNoNode) {
 			k.failed(ctx, err)

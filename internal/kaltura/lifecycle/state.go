@@ -35,7 +35,7 @@ const (
 	Granted                // a publisher was let in; media did not arrive
 	OnAir                  // media arrives; nothing can be played yet, or no longer
 	Playing                // viewers can watch
-	Waiting                // no publisher, until the reconnect window is over
+	Waiting                // no publisher, or one without media, until the reconnect window is over
 	TakenOver              // the same, and another host has the entry now
 	Ending                 // the broadcast is over and the backend was not told
 	Gone                   // nothing is left to do
@@ -57,7 +57,7 @@ const (
 	SeenNewcomer
 	SeenBroadcasting // a broadcast with a publisher, nothing to play
 	SeenPlayable     // a broadcast with a publisher that plays
-	SeenWaiting      // a broadcast without a publisher
+	SeenWaiting      // a broadcast without a publisher, or with one that sends nothing
 	FoundOther       // the backend has the entry at another host
 	ToldEnd          // the backend knows the end
 	GaveUp           // it is too late to tell: the backend found out by itself
@@ -121,7 +121,7 @@ func (s State) String() string {
 
 var triggerNames = [...]string{
 	SeenNothing: "nothing lives", SeenPublisher: "a publisher under an old grant", SeenNewcomer: "a publisher under a new grant",
-	SeenBroadcasting: "media arrives", SeenPlayable: "it plays", SeenWaiting: "no publisher",
+	SeenBroadcasting: "media arrives", SeenPlayable: "it plays", SeenWaiting: "no publisher, or no media",
 	FoundOther: "another host has it", ToldEnd: "the end was told", GaveUp: "too late to tell",
 }
 

@@ -17,6 +17,9 @@ type view struct {
 	// lists: the addresses that the backend sends players to have something to
 	// play.
 	lists bool
+	// silent: publishers are connected and no media came for silentAfter. Their
+	// encoder may be at another host already.
+	silent bool
 }
 
 // plays reports whether the backend's players find something to play.
@@ -44,7 +47,7 @@ func (v *view) fed() bool {
 func (v *view) trigger(ended time.Time) Trigger {
 	b := v.living()
 	switch {
-	case b != nil && !v.fed():
+	case b != nil && (!v.fed() || v.silent):
 		return SeenWaiting
 	case v.plays():
 		return SeenPlayable
