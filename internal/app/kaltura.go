@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -34,7 +35,10 @@ func (s *Server) openBridge(ctx context.Context) error {
 	k := s.cfg.Kaltura
 	host := k.Hostname
 	if host == "" {
-		host = fullHostname(ctx)
+		var err error
+		if host, err = fullHostname(ctx, os.Hostname); err != nil {
+			return err
+		}
 	}
 	encoding := client.JSON
 	if k.Encoding == "form" {
@@ -66,23 +70,29 @@ func (s *Server) openBridge(ctx context.Context) error {
 // hostTimeout bounds how long the name service is asked for this host's name.
 const hostTimeout = 2 * time.Second
 
+var errNoHostname = errors.New("this machine has no host name of its own, by which the Kaltura backend could tell it from others; set kaltura.hostname")
+
 // fullHostname is what `hostname -f` prints: the host's name with its domain,
-// where the name service knows it.
-func fullHostname(ctx context.Context) string {
-	name, err := os.Hostname()
-	if err != nil || name == "" {
-		return "localhost"
+// where the name service knows it. A host without a name of its own gets none:
+// servers of one name would take each other's entries.
+func fullHostname(ctx context.Context, hostname func() (string, error)) (string, error) {
+	name, err := hostname()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", errNoHostname, err)
+	case name == "" || name == "localhost":
+		return "", errNoHostname
 	}
 	if strings.Contains(name, ".") {
-		return name
+		return name, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
 	full, err := net.DefaultResolver.LookupCNAME(ctx, name)
 	if full = strings.TrimSuffix(full, "."); err != nil || !strings.HasPrefix(full, name+".") {
-		return name
+		return name, nil
 	}
-	return full
+	return full, nil
 }
 
 // openRecorder makes the recorder and, behind a backend, the queue that

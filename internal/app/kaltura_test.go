@@ -1,10 +1,10 @@
 package app
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +145,21 @@ func TestAnAdminSessionIsACredentialOfControl(t *testing.T) {
 }
 
 func TestTheHostNameIsWhole(t *testing.T) {
-	name, err := os.Hostname()
+	full, err := fullHostname(t.Context(), func() (string, error) { return "live1", nil })
 	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(fullHostname(t.Context()), name))
+	require.True(t, full == "live1" || strings.HasPrefix(full, "live1."), full)
+	full, err = fullHostname(t.Context(), func() (string, error) { return "live1.example.com", nil })
+	require.NoError(t, err)
+	require.Equal(t, "live1.example.com", full)
+}
+
+// Two servers of one made-up name would take each other's entries.
+func TestAHostWithoutANameNeedsOne(t *testing.T) {
+	for name, failure := range map[string]error{"": nil, "localhost": nil, "live1": errors.New("uname failed")} {
+		_, err := fullHostname(t.Context(), func() (string, error) { return name, failure })
+		require.ErrorContains(t, err, "set kaltura.hostname")
+		if failure != nil {
+			require.ErrorIs(t, err, failure)
+		}
+	}
 }
