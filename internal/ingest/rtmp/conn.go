@@ -27,7 +27,7 @@ const badEvery = 10 * time.Second
 type conn struct {
 	s     *Server
 	wire  *wire.ServerConn
-	place *place
+	place *ingest.Place
 	peers *run.Group
 	log   *slog.Logger
 	slab  media.Slab
@@ -44,7 +44,7 @@ type conn struct {
 	badLogged time.Time
 }
 
-func newConn(s *Server, nc net.Conn, remote netip.AddrPort, p *place, peers *run.Group) *conn {
+func newConn(s *Server, nc net.Conn, remote netip.AddrPort, p *ingest.Place, peers *run.Group) *conn {
 	c := &conn{s: s, place: p, peers: peers, remote: remote, counters: new(ingest.Counters), log: s.log.With("remote", remote)}
 	o := s.wireOptions()
 	o.Allocator = &c.slab
@@ -157,7 +157,7 @@ func (c *conn) publication(ctx context.Context, p wire.Publish) error {
 	cause := error(fault.New(fault.InternalError, "the connection of the encoder met an error of the server"))
 	defer func() { pub.Close(publicCause(cause)) }() // also behind a panic
 
-	c.place.published()
+	c.place.Published()
 	c.log.Info("publishing", "stream", r.Name(), "server_index", r.ServerIndex)
 	if err := c.wire.AcceptPublish(); err != nil {
 		cause = c.why(ctx, pub, err)

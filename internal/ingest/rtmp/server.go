@@ -65,7 +65,7 @@ type Server struct {
 	o      Options
 	log    *slog.Logger
 	stats  *Stats
-	places admission
+	places *ingest.Admission
 	offer  wire.Enhanced
 }
 
@@ -86,7 +86,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{o: o, log: o.Log, stats: o.Stats, offer: offer(),
-		places: admission{maxOpen: o.MaxConnections, maxWaiting: o.MaxWaiting}}
+		places: ingest.NewAdmission(o.MaxConnections, o.MaxWaiting)}
 }
 
 // Run serves until ctx ends, then says goodbye to every peer and returns when
@@ -128,7 +128,7 @@ func (s *Server) accept(ctx context.Context, peers *run.Group) error {
 func (s *Server) admit(nc net.Conn, peers *run.Group) {
 	s.stats.Accepted.Add(1)
 	remote := remoteOf(nc)
-	place, ok := s.places.enter(remote.Addr())
+	place, ok := s.places.Enter(remote.Addr())
 	if !ok {
 		s.stats.refuse(fault.LimitExceeded)
 		_ = nc.Close() // no words: they would cost what the limit saves
@@ -136,7 +136,7 @@ func (s *Server) admit(nc net.Conn, peers *run.Group) {
 	}
 	s.stats.Connections.Add(1)
 	leave := func() {
-		place.leave()
+		place.Leave()
 		s.stats.Connections.Add(-1)
 	}
 	c := newConn(s, nc, remote, place, peers)
