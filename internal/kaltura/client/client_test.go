@@ -127,13 +127,13 @@ func TestTheLifeOfABroadcastOverHTTP(t *testing.T) {
 			defer c.Close()
 
 			node := NewNode{Type: "KalturaWowzaMediaServerNode", Name: "one", Host: host, Application: "kLive"}
-			require.NoError(t, c.AddNode(ctx, node))
-			require.NoError(t, c.AddNode(ctx, node), "once more is fine")
-			require.NoError(t, c.Heartbeat(ctx, node))
+			known, err := c.ReportNode(ctx, node)
+			require.NoError(t, err)
 			found, ok, err := c.FindNode(ctx, host)
 			require.NoError(t, err)
 			require.True(t, ok)
-			require.EqualValues(t, 1, found.Status)
+			require.EqualValues(t, NodeActive, found.Status)
+			require.Equal(t, known.ID, found.ID)
 
 			discovered, err := c.GetEntry(ctx, 0, entry)
 			require.NoError(t, err)
@@ -162,13 +162,12 @@ func TestTheLifeOfABroadcastOverHTTP(t *testing.T) {
 			row, _ := b.State().Registration(entry, kalturatest.IndexPrimary)
 			require.Equal(t, "30", row.Streams[0]["frameRate"])
 
-			flavors, assets, err := c.ProfileAndAssets(ctx, partner, e.Profile, entry)
-			require.NoError(t, err)
-			require.Len(t, flavors, 4)
-			require.EqualValues(t, OriginIngest, flavors[0].Origin)
-			require.EqualValues(t, OriginConvert, flavors[1].Origin)
-			require.True(t, assets[0].IsAnchor())
-			require.False(t, assets[1].IsAnchor())
+			var assets List[Asset]
+			require.NoError(t, c.Do(ctx, Call{Service: "flavorAsset", Action: "list", Partner: partner, Idempotent: true, Params: Params{
+				"filter": Params{"objectType": "KalturaLiveAssetFilter", "entryIdEqual": entry}, "pager": wholePage()}}, &assets))
+			require.Len(t, assets.Objects, 4)
+			require.True(t, assets.Objects[0].IsAnchor())
+			require.False(t, assets.Objects[1].IsAnchor())
 			template, err := c.Template(ctx, entry+"_1", `{"height":"720"}`)
 			require.NoError(t, err)
 			require.Contains(t, string(template), entry+"_33")
@@ -176,7 +175,7 @@ func TestTheLifeOfABroadcastOverHTTP(t *testing.T) {
 			require.True(t, HasCode(err, "INGEST_NOT_FOUND_IN_CONVERSION_PROFILE"), "%v", err)
 			require.ErrorContains(t, err, `"0_rkij47dr_9" is not in conversion profile`)
 
-			appendPieces(t, c, b, shared, string(assets[0].ID))
+			appendPieces(t, c, b, shared, string(assets.Objects[0].ID))
 
 			require.NoError(t, c.Unregister(ctx, partner, at))
 			require.NoError(t, c.Unregister(ctx, partner, at), "once more is fine")
@@ -257,16 +256,6 @@ func TestWhatIsRepeatedAndWhatNot(t *testing.T) {
 		require.Equal(t, CauseNetwork, lost.Cause)
 		require.Equal(t, 1, b.State().Count("liveStream.appendRecording"))
 	})
-}
-
-func TestANodeWhoseAdditionWasLostIsEnabled(t *testing.T) {
-	b := backend(t, nil)
-	c, _ := newClient(t, b, nil)
-	inject(t, b, kalturatest.Fault{Kind: kalturatest.Lost, Action: "add", Times: 1})
-	require.NoError(t, c.AddNode(t.Context(), NewNode{Type: "KalturaWowzaMediaServerNode", Name: "n", Host: host}))
-	require.Equal(t, kalturatest.NodeActive, b.State().Nodes[0].Status)
-	inject(t, b, kalturatest.Fault{Kind: kalturatest.Down, Action: "add", Times: 1})
-	require.Error(t, c.AddNode(t.Context(), NewNode{Type: "KalturaWowzaMediaServerNode", Name: "n", Host: "another"}))
 }
 
 func TestNoConnectionLeavesNoDoubt(t *testing.T) {

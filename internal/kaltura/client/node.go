@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"strings"
 )
 
@@ -25,30 +24,6 @@ func (n NewNode) params() Params {
 	return Params{"objectType": n.Type, "name": n.Name, "hostName": n.Host, "applicationName": n.Application}
 }
 
-// AddNode makes the server known and enables it. A host name that exists is
-// left as the operator has it, even disabled.
-func (c *Client) AddNode(ctx context.Context, n NewNode) error {
-	if _, known, err := c.FindNode(ctx, n.Host); known || err != nil {
-		return err
-	}
-	var made Node
-	err := c.Do(ctx, Call{Service: "serverNode", Action: "add", Params: Params{"serverNode": n.params()}}, &made)
-	if HasCode(err, "HOST_NAME_ALREADY_EXISTS") {
-		return nil
-	}
-	if lost, ok := errors.AsType[*Unavailable](err); ok && lost.Doubt {
-		// The node may be there, but disabled, as all are made.
-		found, known, findErr := c.FindNode(ctx, n.Host)
-		if findErr == nil && known {
-			made, err = found, nil
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return c.Do(ctx, Call{Service: "serverNode", Action: "enable", Idempotent: true, Params: Params{"serverNodeId": int64(made.ID)}}, nil)
-}
-
 // FindNode reads the node with this host name: exactly, or else in another
 // case, because the backend's database need not tell them apart. ok is false
 // when there is none, or none that the partner may see.
@@ -65,11 +40,4 @@ func (c *Client) FindNode(ctx context.Context, host string) (n Node, ok bool, er
 		}
 	}
 	return n, ok, err
-}
-
-// Heartbeat says that the server is up. Once begun it must be repeated within
-// 120 s. A node that is unknown is added.
-func (c *Client) Heartbeat(ctx context.Context, n NewNode) error {
-	return c.Do(ctx, Call{Service: "serverNode", Action: "reportStatus", Idempotent: true,
-		Params: Params{"hostName": n.Host, "serverNode": n.params(), "serverNodeStatus": 1}}, nil)
 }

@@ -49,26 +49,6 @@ type ProfileFlavor struct {
 	Origin Int `json:"origin"`
 }
 
-// ProfileAndAssets reads what a conversion profile holds and what an entry has
-// of it, in one round trip.
-func (c *Client) ProfileAndAssets(ctx context.Context, partner int, profile Int, entry string) ([]ProfileFlavor, []Asset, error) {
-	results, err := c.Batch(ctx,
-		Call{Service: "conversionProfileAssetParams", Action: "list", Partner: partner, Idempotent: true, Params: Params{
-			"filter": Params{"objectType": "KalturaConversionProfileAssetParamsFilter", "conversionProfileIdEqual": int64(profile)}, "pager": wholePage()}},
-		Call{Service: "flavorAsset", Action: "list", Partner: partner, Idempotent: true, Params: Params{
-			"filter": Params{"objectType": "KalturaLiveAssetFilter", "entryIdEqual": entry}, "pager": wholePage()}})
-	if err != nil {
-		return nil, nil, err
-	}
-	var flavors List[ProfileFlavor]
-	if err := results[0].Decode(&flavors); err != nil {
-		return nil, nil, err
-	}
-	var assets List[Asset]
-	err = results[1].Decode(&assets)
-	return flavors.Objects, assets.Objects, err
-}
-
 // Template reads the transcoding template for an ingest as XML. The facts are
 // what is known of the ingest, as a JSON object of texts; unknown ones are
 // left out, never zero.

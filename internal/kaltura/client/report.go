@@ -19,7 +19,9 @@ func (c *Client) EnableNode(ctx context.Context, id Int) error {
 	return c.Do(ctx, Call{Service: "serverNode", Action: "enable", Idempotent: true, Params: Params{"serverNodeId": int64(id)}}, nil)
 }
 
-// ReportNode is Heartbeat that tells which node the backend took it for.
+// ReportNode says that the server is up. Once begun it must be repeated within
+// 120 s. A node that is unknown is added, and enabled. known is the node that
+// the backend took it for.
 func (c *Client) ReportNode(ctx context.Context, n NewNode) (known Node, err error) {
 	return known, c.Do(ctx, Call{Service: "serverNode", Action: "reportStatus", Idempotent: true,
 		Params: Params{"hostName": n.Host, "serverNode": n.params(), "serverNodeStatus": NodeActive}}, &known)

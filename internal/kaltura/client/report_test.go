@@ -34,6 +34,23 @@ func TestNodeIsMadeEnabledAndReported(t *testing.T) {
 	require.True(t, HasCode(err, "HOST_NAME_ALREADY_EXISTS"))
 }
 
+// The exact name counts; a name in another case is better than none.
+func TestANodeIsFoundByName(t *testing.T) {
+	other := kalturatest.Node{Partner: partner, HostName: "MS1.Example.com", Status: kalturatest.NodeActive}
+	exact := kalturatest.Node{Partner: partner, HostName: host, Status: kalturatest.NodeDisabled}
+	for want, nodes := range map[string][]kalturatest.Node{
+		"MS1.Example.com": {other},
+		host:              {other, exact},
+		"":                {},
+	} {
+		_, c := reporter(t, func(o *kalturatest.Options) { o.Nodes = nodes })
+		found, ok, err := c.FindNode(t.Context(), host)
+		require.NoError(t, err)
+		require.Equal(t, len(nodes) > 0, ok)
+		require.EqualValues(t, want, found.HostName)
+	}
+}
+
 func TestMediaServerIsReported(t *testing.T) {
 	b, c := reporter(t, func(o *kalturatest.Options) { o.Legacy = true })
 	known, err := c.ReportMediaServer(t.Context(), host)
