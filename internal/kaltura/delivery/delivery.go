@@ -115,6 +115,8 @@ type Queue struct {
 	wake chan struct{} // there may be something to start
 	kick chan struct{} // the recordings should be looked at
 
+	unfinished unfinished // watch's own
+
 	mu       sync.Mutex // guards the fields below
 	table    map[pieceID]*row
 	lanes    map[laneID]*lane
@@ -171,7 +173,7 @@ func New(ctx context.Context, o Options) (*Queue, error) {
 		opts: o, rows: o.rows, log: o.Logger.With("component", "delivery"), run: nuid.Next(),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		table: map[pieceID]*row{}, lanes: map[laneID]*lane{}, known: map[string]*known{}, broken: map[string]bool{},
-		changed: make(chan struct{}), free: maxLanes, profiles: map[string]profile.Profile{}, lengths: map[string]length{},
+		unfinished: newUnfinished(), changed: make(chan struct{}), free: maxLanes, profiles: map[string]profile.Profile{}, lengths: map[string]length{},
 	}
 	if q.rows == nil {
 		bucket, err := o.Store.Bucket(ctx, bucketName)

@@ -53,6 +53,9 @@ func (q *Queue) watch(ctx context.Context) error {
 			pause = backoff(fails)
 		} else {
 			fails = 0
+			if at := q.unfinished.due(); !at.IsZero() {
+				pause = min(pause, max(time.Until(at), firstBackoff))
+			}
 		}
 		signal(q.wake)
 		// With many recordings a look takes a while; it should not take more than
@@ -81,6 +84,7 @@ func (q *Queue) reconcile(ctx context.Context) error {
 	all := q.opts.Recordings.List("")
 	slices.SortFunc(all, func(a, b stream.Recording) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
 	listed := make(map[string]bool, len(all))
+	defer q.unfinished.look()()
 	var failed error
 	for i := range all {
 		rec := &all[i]
@@ -141,7 +145,7 @@ func (q *Queue) reconcileOne(ctx context.Context, rec *stream.Recording) ([]*row
 			break
 		}
 		p := rec.Pieces[i]
-		if p.Finished {
+		if p.Finished && !q.overtakes(rec, p) {
 			r, err := q.rowOf(ctx, rec, p)
 			if err == nil {
 				rows = append(rows, r)
@@ -150,7 +154,9 @@ func (q *Queue) reconcileOne(ctx context.Context, rec *stream.Recording) ([]*row
 			}
 			failed = errors.Join(failed, err)
 		}
-		// What is behind a piece without a row must wait for it.
+		// What is behind a piece without a row must wait for it, here and in newer
+		// recordings.
+		q.unfinished.meet(rec, p)
 		for i < len(rec.Pieces) && rec.Pieces[i].Rendition == p.Rendition {
 			i++
 		}
