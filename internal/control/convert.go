@@ -166,7 +166,28 @@ func sessionProto(s *stream.SessionStatus) *klivev1.Session {
 	if s.OffsetMethod != "" {
 		out.TimeJoin = &klivev1.TimeJoin{Method: joinMethods[s.OffsetMethod], Offset: durationpb.New(s.Offset)}
 	}
+	if s.Link != nil {
+		out.Link = linkProto(s.Link)
+	}
 	return out
+}
+
+// linkProto shows durations of zero, too: zero is a measurement here.
+func linkProto(l *stream.LinkStatus) *klivev1.Link {
+	return &klivev1.Link{
+		Rtt:                      durationpb.New(l.RTT),
+		Latency:                  durationpb.New(l.Latency),
+		Buffered:                 durationpb.New(l.Buffered),
+		ReceiveBitrate:           l.Rate,
+		Bandwidth:                l.Bandwidth,
+		PacketCount:              int64(l.Packets),         //nolint:gosec // a count
+		LostPacketCount:          int64(l.Lost),            //nolint:gosec // a count
+		RetransmittedPacketCount: int64(l.Retransmitted),   //nolint:gosec // a count
+		DroppedPacketCount:       int64(l.Dropped),         //nolint:gosec // a count
+		UndecryptedPacketCount:   int64(l.Undecrypted),     //nolint:gosec // a count
+		DiscontinuityCount:       int64(l.Discontinuities), //nolint:gosec // a count
+		Encrypted:                l.Encrypted,
+	}
 }
 
 func trackProtos(tracks []*media.Track) []*klivev1.Track {

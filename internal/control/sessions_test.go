@@ -7,9 +7,12 @@ import (
 	"go/token"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
 	"github.com/klive-media/klive/internal/fault"
@@ -66,6 +69,28 @@ func TestSessions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "STOPPED_BY_OPERATOR", gone.GetReason())
 	require.NotNil(t, gone.GetEndTime())
+}
+
+func TestTheLinkOfASessionIsShown(t *testing.T) {
+	h := newHouse()
+	h.publish("a", stream.Playable)
+	h.publish("b", stream.Playable)
+	h.sessions[0].Protocol, h.sessions[0].Link = "srt", &stream.LinkStatus{
+		RTT: 30 * time.Millisecond, Latency: 120 * time.Millisecond, Rate: 2_800_000, Bandwidth: 95_000_000,
+		Packets: 1000, Lost: 6, Retransmitted: 5, Dropped: 1, Undecrypted: 2, Discontinuities: 3, Encrypted: true,
+	}
+	client := klivev1.NewSessionServiceClient(dial(t, start(t, h.options())))
+	got, err := client.GetSession(t.Context(), &klivev1.GetSessionRequest{Name: "streams/-/sessions/s2-b"})
+	require.NoError(t, err)
+	want := &klivev1.Link{
+		Rtt: durationpb.New(30 * time.Millisecond), Latency: durationpb.New(120 * time.Millisecond), Buffered: durationpb.New(0),
+		ReceiveBitrate: 2_800_000, Bandwidth: 95_000_000, Encrypted: true,
+		PacketCount: 1000, LostPacketCount: 6, RetransmittedPacketCount: 5, DroppedPacketCount: 1, UndecryptedPacketCount: 2, DiscontinuityCount: 3,
+	}
+	require.True(t, proto.Equal(want, got.GetLink()), got.GetLink())
+	got, err = client.GetSession(t.Context(), &klivev1.GetSessionRequest{Name: "streams/-/sessions/s1-a"})
+	require.NoError(t, err)
+	require.Nil(t, got.GetLink(), "RTMP tells nothing of the network")
 }
 
 func TestNode(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/segment"
 )
 
@@ -140,6 +141,7 @@ func (s *session) status() SessionStatus {
 		Bitrate: int(s.rate.bps), Discontinuities: s.discontinuities.Load(), TimeRepairs: s.repairs.Load(),
 		BadMessages: s.req.Counters.BadMessages.Load(),
 		Offset:      time.Duration(s.offset.Load()), OffsetMethod: s.offsetMethod, LastMedia: s.lastMedia(),
+		Link: linkStatus(&s.req.Counters.Link),
 	}
 	if s.endCause != nil {
 		st.Reason, st.Message = s.endCause.Reason, s.endCause.Message
@@ -151,6 +153,20 @@ func (s *session) status() SessionStatus {
 		st.Tracks = s.rendition.Tracks()
 	}
 	return st
+}
+
+// linkStatus is nil when the door has told nothing: not yet, or never.
+func linkStatus(l *ingest.Link) *LinkStatus {
+	st := LinkStatus{
+		RTT: time.Duration(l.RTT.Load()), Latency: time.Duration(l.Latency.Load()), Buffered: time.Duration(l.Buffered.Load()),
+		Rate: l.Rate.Load(), Bandwidth: l.Bandwidth.Load(),
+		Packets: l.Packets.Load(), Lost: l.Lost.Load(), Retransmitted: l.Retransmitted.Load(), Dropped: l.Dropped.Load(),
+		Undecrypted: l.Undecrypted.Load(), Discontinuities: l.Discontinuities.Load(), Encrypted: l.Encrypted.Load(),
+	}
+	if st == (LinkStatus{}) {
+		return nil
+	}
+	return &st
 }
 
 // Stop implements Live.

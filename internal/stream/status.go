@@ -84,6 +84,27 @@ type SessionStatus struct {
 	Offset       time.Duration
 	OffsetMethod string
 	LastMedia    time.Time
+	// Link is nil where the door tells nothing of the network.
+	Link *LinkStatus
+}
+
+// LinkStatus is a snapshot of the network between a publisher and its door, as
+// of a second ago; of an ended session as it was last. The fields are those of
+// ingest.Link.
+type LinkStatus struct {
+	RTT       time.Duration
+	Latency   time.Duration // that packets are held back to mend losses, as negotiated
+	Buffered  time.Duration // media received and held back
+	Rate      int64         // bit/s received
+	Bandwidth int64         // bit/s the way is estimated to carry
+
+	Packets         uint64 // received, those sent again included
+	Lost            uint64 // missing when the next one came
+	Retransmitted   uint64 // of the lost: sent again and received
+	Dropped         uint64 // of the lost: given up, too late to be played
+	Undecrypted     uint64 // received but not readable
+	Discontinuities uint64 // places where the media shows that data is missing
+	Encrypted       bool   // the peer encrypts
 }
 
 // Event is one line of the event log.

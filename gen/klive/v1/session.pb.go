@@ -132,7 +132,12 @@ type Session struct {
 	// Messages that were dropped because they could not be read.
 	BadMessageCount int64 `protobuf:"varint,22,opt,name=bad_message_count,json=badMessageCount,proto3" json:"bad_message_count,omitempty"`
 	// How the publisher's clock was joined to the stream's timeline.
-	TimeJoin      *TimeJoin `protobuf:"bytes,23,opt,name=time_join,json=timeJoin,proto3" json:"time_join,omitempty"`
+	TimeJoin *TimeJoin `protobuf:"bytes,23,opt,name=time_join,json=timeJoin,proto3" json:"time_join,omitempty"`
+	// The network between the publisher and the server, as of a second ago; of an
+	// ended session as it was last. Set for SRT, unset where the protocol does not
+	// tell. Sessions of the further tracks of a connection have none: the session
+	// of its first picture and sound has it.
+	Link          *Link `protobuf:"bytes,24,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,6 +333,159 @@ func (x *Session) GetTimeJoin() *TimeJoin {
 	return nil
 }
 
+func (x *Session) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
+// What the protocol knows of the network between a publisher and the server.
+// Packets are those of the protocol; counts are since the connection began.
+type Link struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The round trip between the publisher and the server.
+	Rtt *durationpb.Duration `protobuf:"bytes,1,opt,name=rtt,proto3" json:"rtt,omitempty"`
+	// How long packets are held back to mend losses, as both sides agreed.
+	Latency *durationpb.Duration `protobuf:"bytes,2,opt,name=latency,proto3" json:"latency,omitempty"`
+	// Media received and held back now.
+	Buffered *durationpb.Duration `protobuf:"bytes,3,opt,name=buffered,proto3" json:"buffered,omitempty"`
+	// The bit rate received now, protocol overhead included, in bit/s.
+	ReceiveBitrate int64 `protobuf:"varint,4,opt,name=receive_bitrate,json=receiveBitrate,proto3" json:"receive_bitrate,omitempty"`
+	// The bit rate that the way is estimated to carry, in bit/s.
+	Bandwidth int64 `protobuf:"varint,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
+	// Packets received, those sent again included.
+	PacketCount int64 `protobuf:"varint,6,opt,name=packet_count,json=packetCount,proto3" json:"packet_count,omitempty"`
+	// Packets that were missing when the next one came.
+	LostPacketCount int64 `protobuf:"varint,7,opt,name=lost_packet_count,json=lostPacketCount,proto3" json:"lost_packet_count,omitempty"`
+	// Packets received that the publisher had sent again.
+	RetransmittedPacketCount int64 `protobuf:"varint,8,opt,name=retransmitted_packet_count,json=retransmittedPacketCount,proto3" json:"retransmitted_packet_count,omitempty"`
+	// Lost packets that were given up: too late to be played.
+	DroppedPacketCount int64 `protobuf:"varint,9,opt,name=dropped_packet_count,json=droppedPacketCount,proto3" json:"dropped_packet_count,omitempty"`
+	// Packets received that could not be decrypted.
+	UndecryptedPacketCount int64 `protobuf:"varint,10,opt,name=undecrypted_packet_count,json=undecryptedPacketCount,proto3" json:"undecrypted_packet_count,omitempty"`
+	// Places where the media shows that data is missing.
+	DiscontinuityCount int64 `protobuf:"varint,11,opt,name=discontinuity_count,json=discontinuityCount,proto3" json:"discontinuity_count,omitempty"`
+	// Whether the publisher encrypts.
+	Encrypted     bool `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_klive_v1_session_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_klive_v1_session_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Link) GetRtt() *durationpb.Duration {
+	if x != nil {
+		return x.Rtt
+	}
+	return nil
+}
+
+func (x *Link) GetLatency() *durationpb.Duration {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
+func (x *Link) GetBuffered() *durationpb.Duration {
+	if x != nil {
+		return x.Buffered
+	}
+	return nil
+}
+
+func (x *Link) GetReceiveBitrate() int64 {
+	if x != nil {
+		return x.ReceiveBitrate
+	}
+	return 0
+}
+
+func (x *Link) GetBandwidth() int64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *Link) GetPacketCount() int64 {
+	if x != nil {
+		return x.PacketCount
+	}
+	return 0
+}
+
+func (x *Link) GetLostPacketCount() int64 {
+	if x != nil {
+		return x.LostPacketCount
+	}
+	return 0
+}
+
+func (x *Link) GetRetransmittedPacketCount() int64 {
+	if x != nil {
+		return x.RetransmittedPacketCount
+	}
+	return 0
+}
+
+func (x *Link) GetDroppedPacketCount() int64 {
+	if x != nil {
+		return x.DroppedPacketCount
+	}
+	return 0
+}
+
+func (x *Link) GetUndecryptedPacketCount() int64 {
+	if x != nil {
+		return x.UndecryptedPacketCount
+	}
+	return 0
+}
+
+func (x *Link) GetDiscontinuityCount() int64 {
+	if x != nil {
+		return x.DiscontinuityCount
+	}
+	return 0
+}
+
+func (x *Link) GetEncrypted() bool {
+	if x != nil {
+		return x.Encrypted
+	}
+	return false
+}
+
 // How the publisher's clock was joined to the stream's timeline.
 type TimeJoin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -341,7 +499,7 @@ type TimeJoin struct {
 
 func (x *TimeJoin) Reset() {
 	*x = TimeJoin{}
-	mi := &file_klive_v1_session_proto_msgTypes[1]
+	mi := &file_klive_v1_session_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +511,7 @@ func (x *TimeJoin) String() string {
 func (*TimeJoin) ProtoMessage() {}
 
 func (x *TimeJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_session_proto_msgTypes[1]
+	mi := &file_klive_v1_session_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +524,7 @@ func (x *TimeJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeJoin.ProtoReflect.Descriptor instead.
 func (*TimeJoin) Descriptor() ([]byte, []int) {
-	return file_klive_v1_session_proto_rawDescGZIP(), []int{1}
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *TimeJoin) GetMethod() TimeJoinMethod {
@@ -402,7 +560,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_klive_v1_session_proto_msgTypes[2]
+	mi := &file_klive_v1_session_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +572,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_session_proto_msgTypes[2]
+	mi := &file_klive_v1_session_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +585,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_session_proto_rawDescGZIP(), []int{2}
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListSessionsRequest) GetParent() string {
@@ -471,7 +629,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_klive_v1_session_proto_msgTypes[3]
+	mi := &file_klive_v1_session_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +641,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_session_proto_msgTypes[3]
+	mi := &file_klive_v1_session_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +654,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_klive_v1_session_proto_rawDescGZIP(), []int{3}
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -524,7 +682,7 @@ type GetSessionRequest struct {
 
 func (x *GetSessionRequest) Reset() {
 	*x = GetSessionRequest{}
-	mi := &file_klive_v1_session_proto_msgTypes[4]
+	mi := &file_klive_v1_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +694,7 @@ func (x *GetSessionRequest) String() string {
 func (*GetSessionRequest) ProtoMessage() {}
 
 func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_session_proto_msgTypes[4]
+	mi := &file_klive_v1_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +707,7 @@ func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionRequest.ProtoReflect.Descriptor instead.
 func (*GetSessionRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_session_proto_rawDescGZIP(), []int{4}
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetSessionRequest) GetName() string {
@@ -570,7 +728,7 @@ type DisconnectSessionRequest struct {
 
 func (x *DisconnectSessionRequest) Reset() {
 	*x = DisconnectSessionRequest{}
-	mi := &file_klive_v1_session_proto_msgTypes[5]
+	mi := &file_klive_v1_session_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +740,7 @@ func (x *DisconnectSessionRequest) String() string {
 func (*DisconnectSessionRequest) ProtoMessage() {}
 
 func (x *DisconnectSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_klive_v1_session_proto_msgTypes[5]
+	mi := &file_klive_v1_session_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +753,7 @@ func (x *DisconnectSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectSessionRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectSessionRequest) Descriptor() ([]byte, []int) {
-	return file_klive_v1_session_proto_rawDescGZIP(), []int{5}
+	return file_klive_v1_session_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DisconnectSessionRequest) GetName() string {
@@ -609,7 +767,7 @@ var File_klive_v1_session_proto protoreflect.FileDescriptor
 
 const file_klive_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x16klive/v1/session.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\"\xc2\b\n" +
+	"\x16klive/v1/session.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\"\xeb\b\n" +
 	"\aSession\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12\x1f\n" +
@@ -638,8 +796,23 @@ const file_klive_v1_session_proto_rawDesc = "" +
 	"\x13discontinuity_count\x18\x14 \x01(\x03B\x03\xe0A\x03R\x12discontinuityCount\x12/\n" +
 	"\x11time_repair_count\x18\x15 \x01(\x03B\x03\xe0A\x03R\x0ftimeRepairCount\x12/\n" +
 	"\x11bad_message_count\x18\x16 \x01(\x03B\x03\xe0A\x03R\x0fbadMessageCount\x124\n" +
-	"\ttime_join\x18\x17 \x01(\v2\x12.klive.v1.TimeJoinB\x03\xe0A\x03R\btimeJoin:P\xeaAM\n" +
-	"\x13klive.media/Session\x12#streams/{stream}/sessions/{session}*\bsessions2\asession\"o\n" +
+	"\ttime_join\x18\x17 \x01(\v2\x12.klive.v1.TimeJoinB\x03\xe0A\x03R\btimeJoin\x12'\n" +
+	"\x04link\x18\x18 \x01(\v2\x0e.klive.v1.LinkB\x03\xe0A\x03R\x04link:P\xeaAM\n" +
+	"\x13klive.media/Session\x12#streams/{stream}/sessions/{session}*\bsessions2\asession\"\xae\x04\n" +
+	"\x04Link\x12+\n" +
+	"\x03rtt\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03rtt\x123\n" +
+	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\x125\n" +
+	"\bbuffered\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbuffered\x12'\n" +
+	"\x0freceive_bitrate\x18\x04 \x01(\x03R\x0ereceiveBitrate\x12\x1c\n" +
+	"\tbandwidth\x18\x05 \x01(\x03R\tbandwidth\x12!\n" +
+	"\fpacket_count\x18\x06 \x01(\x03R\vpacketCount\x12*\n" +
+	"\x11lost_packet_count\x18\a \x01(\x03R\x0flostPacketCount\x12<\n" +
+	"\x1aretransmitted_packet_count\x18\b \x01(\x03R\x18retransmittedPacketCount\x120\n" +
+	"\x14dropped_packet_count\x18\t \x01(\x03R\x12droppedPacketCount\x128\n" +
+	"\x18undecrypted_packet_count\x18\n" +
+	" \x01(\x03R\x16undecryptedPacketCount\x12/\n" +
+	"\x13discontinuity_count\x18\v \x01(\x03R\x12discontinuityCount\x12\x1c\n" +
+	"\tencrypted\x18\f \x01(\bR\tencrypted\"o\n" +
 	"\bTimeJoin\x120\n" +
 	"\x06method\x18\x01 \x01(\x0e2\x18.klive.v1.TimeJoinMethodR\x06method\x121\n" +
 	"\x06offset\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06offset\"\xad\x01\n" +
@@ -682,41 +855,46 @@ func file_klive_v1_session_proto_rawDescGZIP() []byte {
 }
 
 var file_klive_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_klive_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_klive_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_klive_v1_session_proto_goTypes = []any{
 	(TimeJoinMethod)(0),              // 0: klive.v1.TimeJoinMethod
 	(*Session)(nil),                  // 1: klive.v1.Session
-	(*TimeJoin)(nil),                 // 2: klive.v1.TimeJoin
-	(*ListSessionsRequest)(nil),      // 3: klive.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),     // 4: klive.v1.ListSessionsResponse
-	(*GetSessionRequest)(nil),        // 5: klive.v1.GetSessionRequest
-	(*DisconnectSessionRequest)(nil), // 6: klive.v1.DisconnectSessionRequest
-	(BroadcastState)(0),              // 7: klive.v1.BroadcastState
-	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
-	(*Track)(nil),                    // 9: klive.v1.Track
-	(*durationpb.Duration)(nil),      // 10: google.protobuf.Duration
+	(*Link)(nil),                     // 2: klive.v1.Link
+	(*TimeJoin)(nil),                 // 3: klive.v1.TimeJoin
+	(*ListSessionsRequest)(nil),      // 4: klive.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),     // 5: klive.v1.ListSessionsResponse
+	(*GetSessionRequest)(nil),        // 6: klive.v1.GetSessionRequest
+	(*DisconnectSessionRequest)(nil), // 7: klive.v1.DisconnectSessionRequest
+	(BroadcastState)(0),              // 8: klive.v1.BroadcastState
+	(*timestamppb.Timestamp)(nil),    // 9: google.protobuf.Timestamp
+	(*Track)(nil),                    // 10: klive.v1.Track
+	(*durationpb.Duration)(nil),      // 11: google.protobuf.Duration
 }
 var file_klive_v1_session_proto_depIdxs = []int32{
-	7,  // 0: klive.v1.Session.state:type_name -> klive.v1.BroadcastState
-	8,  // 1: klive.v1.Session.start_time:type_name -> google.protobuf.Timestamp
-	8,  // 2: klive.v1.Session.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 3: klive.v1.Session.tracks:type_name -> klive.v1.Track
-	8,  // 4: klive.v1.Session.last_media_time:type_name -> google.protobuf.Timestamp
-	2,  // 5: klive.v1.Session.time_join:type_name -> klive.v1.TimeJoin
-	0,  // 6: klive.v1.TimeJoin.method:type_name -> klive.v1.TimeJoinMethod
-	10, // 7: klive.v1.TimeJoin.offset:type_name -> google.protobuf.Duration
-	1,  // 8: klive.v1.ListSessionsResponse.sessions:type_name -> klive.v1.Session
-	3,  // 9: klive.v1.SessionService.ListSessions:input_type -> klive.v1.ListSessionsRequest
-	5,  // 10: klive.v1.SessionService.GetSession:input_type -> klive.v1.GetSessionRequest
-	6,  // 11: klive.v1.SessionService.DisconnectSession:input_type -> klive.v1.DisconnectSessionRequest
-	4,  // 12: klive.v1.SessionService.ListSessions:output_type -> klive.v1.ListSessionsResponse
-	1,  // 13: klive.v1.SessionService.GetSession:output_type -> klive.v1.Session
-	1,  // 14: klive.v1.SessionService.DisconnectSession:output_type -> klive.v1.Session
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 0: klive.v1.Session.state:type_name -> klive.v1.BroadcastState
+	9,  // 1: klive.v1.Session.start_time:type_name -> google.protobuf.Timestamp
+	9,  // 2: klive.v1.Session.end_time:type_name -> google.protobuf.Timestamp
+	10, // 3: klive.v1.Session.tracks:type_name -> klive.v1.Track
+	9,  // 4: klive.v1.Session.last_media_time:type_name -> google.protobuf.Timestamp
+	3,  // 5: klive.v1.Session.time_join:type_name -> klive.v1.TimeJoin
+	2,  // 6: klive.v1.Session.link:type_name -> klive.v1.Link
+	11, // 7: klive.v1.Link.rtt:type_name -> google.protobuf.Duration
+	11, // 8: klive.v1.Link.latency:type_name -> google.protobuf.Duration
+	11, // 9: klive.v1.Link.buffered:type_name -> google.protobuf.Duration
+	0,  // 10: klive.v1.TimeJoin.method:type_name -> klive.v1.TimeJoinMethod
+	11, // 11: klive.v1.TimeJoin.offset:type_name -> google.protobuf.Duration
+	1,  // 12: klive.v1.ListSessionsResponse.sessions:type_name -> klive.v1.Session
+	4,  // 13: klive.v1.SessionService.ListSessions:input_type -> klive.v1.ListSessionsRequest
+	6,  // 14: klive.v1.SessionService.GetSession:input_type -> klive.v1.GetSessionRequest
+	7,  // 15: klive.v1.SessionService.DisconnectSession:input_type -> klive.v1.DisconnectSessionRequest
+	5,  // 16: klive.v1.SessionService.ListSessions:output_type -> klive.v1.ListSessionsResponse
+	1,  // 17: klive.v1.SessionService.GetSession:output_type -> klive.v1.Session
+	1,  // 18: klive.v1.SessionService.DisconnectSession:output_type -> klive.v1.Session
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_klive_v1_session_proto_init() }
@@ -731,7 +909,7 @@ func file_klive_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_klive_v1_session_proto_rawDesc), len(file_klive_v1_session_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

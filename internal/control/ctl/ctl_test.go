@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -140,6 +141,11 @@ func session() *klivev1.Session {
 			{Kind: klivev1.TrackKind_TRACK_KIND_DATA},
 		},
 		TimeJoin: &klivev1.TimeJoin{Method: klivev1.TimeJoinMethod_TIME_JOIN_METHOD_WALL_CLOCK},
+		Link: &klivev1.Link{
+			Rtt: durationpb.New(340 * time.Microsecond), Latency: durationpb.New(120 * time.Millisecond), Buffered: durationpb.New(0),
+			ReceiveBitrate: 2_800_000, Bandwidth: 95_000_000, Encrypted: true,
+			PacketCount: 1000, LostPacketCount: 6, RetransmittedPacketCount: 5, DroppedPacketCount: 1, DiscontinuityCount: 2,
+		},
 	}
 }
 
@@ -270,7 +276,10 @@ func TestCommands(t *testing.T) {
 		{line: "streams addresses a", wants: []string{"rtmp://host/kLive?t=x/a_1", "Stream key:", "a_1", "Player:"}},
 		{line: "sessions", wants: []string{"s1", "a_2", "primary", "PLAYABLE", "OBS", "2.70 Mbit/s"}},
 		{line: "sessions list a", wants: []string{"s1"}},
-		{line: "sessions get s1", wants: []string{"192.0.2.7:4000", "0s, by wall clock"}},
+		{line: "sessions get s1", wants: []string{
+			"192.0.2.7:4000", "0s, by wall clock", "Encrypted:    yes", "340µs", "120ms, 0s buffered", "2.80 Mbit/s", "95.00 Mbit/s",
+			"1000 received, 6 lost, 5 retransmitted, 1 dropped, 0 undecrypted; 2 gaps in the media",
+		}},
 		{line: "sessions disconnect streams/a/sessions/s1", wants: []string{"STOPPED_BY_OPERATOR"}},
 		{line: "streams split a", wants: []string{"a new piece begins at the next key frame in 2 renditions of a\n"}},
 		{line: "streams split b", fails: "nothing is recorded (NOT_RECORDING)"},

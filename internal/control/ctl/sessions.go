@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	klivev1 "github.com/klive-media/klive/gen/klive/v1"
 )
@@ -102,7 +103,7 @@ func (c *Command) printSession(to *IO, p *klivev1.Session) error {
 		method := strings.ToLower(strings.TrimPrefix(j.GetMethod().String(), "TIME_JOIN_METHOD_"))
 		offset = fmt.Sprintf("%s, by %s", j.GetOffset().AsDuration(), strings.ReplaceAll(method, "_", " "))
 	}
-	return details(to.Out,
+	pairs := []string{
 		"Session", p.GetId(), "Stream name", publishName(p), "Server", serverIndex(p.GetServerIndex()),
 		"State", state(p.GetState()), "Reason", p.GetReason(), "Message", p.GetReasonMessage(),
 		"Protocol", p.GetProtocol(), "From", p.GetRemoteAddress(), "Encoder", p.GetUserAgent(),
@@ -111,7 +112,30 @@ func (c *Command) printSession(to *IO, p *klivev1.Session) error {
 		"Media", fmt.Sprintf("%d bytes in %d packets", p.GetMediaBytes(), p.GetPacketCount()),
 		"Trouble", fmt.Sprintf("%d discontinuities, %d time repairs, %d bad messages",
 			p.GetDiscontinuityCount(), p.GetTimeRepairCount(), p.GetBadMessageCount()),
-		"Offset", offset)
+		"Offset", offset,
+	}
+	return details(to.Out, append(pairs, linkDetails(p.GetLink())...)...)
+}
+
+// linkDetails tell of the network; there are none where the protocol tells
+// nothing.
+func linkDetails(l *klivev1.Link) []string {
+	if l == nil {
+		return nil
+	}
+	encrypted := "no"
+	if l.GetEncrypted() {
+		encrypted = "yes"
+	}
+	return []string{
+		"Encrypted", encrypted,
+		"Round trip", l.GetRtt().AsDuration().Round(10 * time.Microsecond).String(), // below 1 ms in one house
+		"Latency", fmt.Sprintf("%s, %s buffered", length(l.GetLatency()), length(l.GetBuffered())),
+		"Received", bitrate(l.GetReceiveBitrate()), "Bandwidth", bitrate(l.GetBandwidth()),
+		"Packets", fmt.Sprintf("%d received, %d lost, %d retransmitted, %d dropped, %d undecrypted; %d gaps in the media",
+			l.GetPacketCount(), l.GetLostPacketCount(), l.GetRetransmittedPacketCount(), l.GetDroppedPacketCount(),
+			l.GetUndecryptedPacketCount(), l.GetDiscontinuityCount()),
+	}
 }
 
 // SessionsDisconnect is `klive ctl sessions disconnect`.
