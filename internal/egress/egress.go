@@ -57,6 +57,9 @@ type Info struct {
 	Partner     int    // 0: none
 	Start       time.Time
 	Policy      Policy
+	// RecordingSince is, of a broadcast that is Continued, when Policy.Recording
+	// was wished for; zero: the broadcast began with it.
+	RecordingSince time.Time
 	// Continued: a restart of the server lies between its start and now.
 	Continued bool
 }

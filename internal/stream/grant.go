@@ -70,6 +70,17 @@ func twice(id string, index int) error {
 type intended struct {
 	Partner int           `json:"partner,omitempty"`
 	Policy  egress.Policy `json:"policy,omitzero"`
+	// Since is when the wish to record it changed last, in milliseconds of Unix
+	// time; 0: it is as it was at the beginning.
+	Since int64 `json:"recording_since,omitempty"`
+}
+
+// recordingSince is Since as a time; zero: at the beginning.
+func (i intended) recordingSince() (t time.Time) {
+	if i.Since != 0 {
+		t = time.UnixMilli(i.Since)
+	}
+	return t
 }
 
 // Segment durations that an authority may ask for; others are ignored.
@@ -78,7 +89,7 @@ const (
 	maxSegment = 20 * time.Second
 )
 
-func intendedOf(g *Grant) intended { return intended{g.Partner, g.Policy}.sane() }
+func intendedOf(g *Grant) intended { return intended{Partner: g.Partner, Policy: g.Policy}.sane() }
 
 // sane leaves out what makes no sense.
 func (i intended) sane() intended {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/pipeline"
@@ -21,7 +22,7 @@ var _ egress.Broadcast = (*broadcast)(nil)
 func (b *broadcast) Info() egress.Info {
 	return egress.Info{
 		Stream: b.shelf.Stream, ServerIndex: b.shelf.ServerIndex, Broadcast: b.id, Partner: b.intended.Partner,
-		Start: b.start, Policy: b.intended.Policy, Continued: b.continued,
+		Start: b.start, Policy: b.intended.Policy, RecordingSince: b.intended.recordingSince(), Continued: b.continued,
 	}
 }
 
@@ -66,7 +67,7 @@ func (r *Registry) SetRecording(stream string, index int, mode egress.RecordingM
 	close(b.recordChanged)
 	b.recordChanged = make(chan struct{})
 	kept := b.intended
-	kept.Policy = b.policy()
+	kept.Policy, kept.Since = b.policy(), time.Now().UnixMilli()
 	r.touch(stream)
 	r.mu.Unlock()
 	<-b.ready

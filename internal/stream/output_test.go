@@ -423,5 +423,7 @@ func TestARecordingBeginsAndEndsInTheMiddle(t *testing.T) {
 		require.Equal(t, egress.RecordOff, st.status().Broadcasts[0].Policy.Recording)
 		require.Equal(t, egress.RecordPerSession, b.Info().Policy.Recording, "what it began with")
 		require.Equal(t, egress.RecordOff, intendedBy(st.shelves.begun[0].Note).Policy.Recording, "a restart goes on so")
+		require.False(t, intendedBy(st.shelves.begun[0].Note).recordingSince().IsZero(), "a restart knows that it was not so from the beginning")
+		require.True(t, b.Info().RecordingSince.IsZero(), "it began as its policy says")
 	})
 }
