@@ -45,7 +45,7 @@ func BenchmarkSegment(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := writePiece(ctx0, m, c.path("1", 1, extNew), c.path("1", 1, extPiece)); err != nil {
+			if _, err := s.rec.writePiece(ctx0, m, c.path("1", 1, extNew), c.path("1", 1, extPiece), nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -46,7 +46,7 @@ type pieceNote struct {
 // finishing finishes pieces, one after the other, until no more come.
 func (s *session) finishing(ctx context.Context) {
 	defer close(s.idle)
-	for failures := 0; ; {
+	for failures := 0; ctx.Err() == nil; { // what is left then stays for the next run
 		s.mu.Lock()
 		var j job
 		some, last := len(s.jobs) > 0, s.last
@@ -169,7 +169,8 @@ func (r *Recorder) finishPiece(ctx context.Context, c *recording, j job) error {
 	if err := r.at("piece to be written"); err != nil {
 		return fmt.Errorf("finish piece: %w", err)
 	}
-	size, err := writePiece(ctx, m, c.path(j.d.id, j.number, extNew), c.path(j.d.id, j.number, extPiece))
+	told := func(err error) { r.unshared(c, j.d.id, err) }
+	size, err := r.writePiece(ctx, m, c.path(j.d.id, j.number, extNew), c.path(j.d.id, j.number, extPiece), told)
 	if err != nil {
 		return fmt.Errorf("finish piece: %w", err)
 	}
@@ -232,13 +233,19 @@ func syncFile(path string) error {
 }
 
 // writePiece writes the movie under a first name and gives it its last one when
-// it is complete.
-func writePiece(ctx context.Context, m *mp4.Movie, first, last string) (size int64, err error) {
+// it is complete and the group's; unshared is told when it could not be given to
+// the group.
+func (r *Recorder) writePiece(ctx context.Context, m *mp4.Movie, first, last string, unshared func(error)) (size int64, err error) {
 	f, err := os.OpenFile(first, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o640)
 	if err != nil {
 		return 0, err //nolint:wrapcheck // wrapped by the caller
 	}
 	size, err = m.Write(ctx, f)
+	if err == nil {
+		if e := r.shareFile(f); e != nil {
+			unshared(e)
+		}
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}

@@ -20,14 +20,14 @@ import (
 // only when it is complete. Recordings and renditions that are not known, or
 // have no finished piece, are fault.RecordingNotFound.
 func (r *Recorder) Join(ctx context.Context, id, rendition, path string) (time.Duration, error) {
-	files, title, created := r.finishedFiles(id, rendition)
+	c, files, created := r.finishedFiles(id, rendition)
 	if len(files) == 0 {
 		return 0, fault.New(fault.RecordingNotFound, "the recording %q has no finished piece of a rendition %q", id, rendition)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("join recording: %s exists already", filepath.Base(path))
 	}
-	whole := &mp4.Movie{Title: title, Created: created}
+	whole := &mp4.Movie{Title: c.info.Stream + " " + rendition, Created: created}
 	var back, end time.Duration
 	for i, file := range files {
 		part, err := readPiece(file)
@@ -50,19 +50,20 @@ func (r *Recorder) Join(ctx context.Context, id, rendition, path string) (time.D
 		return 0, fmt.Errorf("join recording: %w", err)
 	}
 	whole.Note = note
-	if _, err := writePiece(ctx, whole, path+".new", path); err != nil {
+	told := func(err error) { r.unshared(c, rendition, err) }
+	if _, err := r.writePiece(ctx, whole, path+".new", path, told); err != nil {
 		return 0, fmt.Errorf("join recording: %w", err)
 	}
 	return whole.Duration(), syncDir(filepath.Dir(path))
 }
 
 // finishedFiles are the finished pieces of a rendition, in order.
-func (r *Recorder) finishedFiles(id, rendition string) (files []string, title string, created time.Time) {
+func (r *Recorder) finishedFiles(id, rendition string) (c *recording, files []string, created time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.all[id]
+	c = r.all[id]
 	if c == nil || c.deleting || c.renditions[rendition] == nil {
-		return nil, "", created
+		return nil, nil, created
 	}
 	for _, p := range c.renditions[rendition].pieces {
 		if p.state == finished {
@@ -72,7 +73,7 @@ func (r *Recorder) finishedFiles(id, rendition string) (files []string, title st
 			files = append(files, c.path(rendition, p.number, extPiece))
 		}
 	}
-	return files, c.info.Stream + " " + rendition, created
+	return c, files, created
 }
 
 func readPiece(path string) (*mp4.Movie, error) {

@@ -257,12 +257,16 @@ func TestARecordingBegunAndEndedInTheMiddle(t *testing.T) {
 		require.Len(t, list, 2)
 		second := list[0]
 		require.Equal(t, egress.RecordPerSession, second.Mode)
-		require.InDelta(t, 20*time.Second, second.Pieces[0].Offset, float64(50*time.Millisecond), "from the beginning of the segment that was open")
+		require.InDelta(t, 16*time.Second, second.Pieces[0].Offset, float64(50*time.Millisecond), "from the beginning of the segment that was open 5 s before")
 		l.b.set(egress.RecordOff)
 		l.at(54 * time.Second)
 		l.b.set(egress.RecordAppended)
 		l.at(60 * time.Second)
-		require.Len(t, l.rec.List("lobby"), 3)
+		list = l.rec.List("lobby")
+		require.Len(t, list, 3)
+		second = list[1]
+		require.InDelta(t, second.Pieces[len(second.Pieces)-1].Offset+second.Pieces[len(second.Pieces)-1].Duration, list[0].Pieces[0].Offset,
+			float64(70*time.Millisecond), "not back into what another recording has")
 		require.Empty(t, l.j.of(stream.MediaGap))
 	})
 }

@@ -29,6 +29,7 @@ import (
 
 	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/fault"
+	"github.com/klive-media/klive/internal/run"
 	"github.com/klive-media/klive/internal/segment"
 	"github.com/klive-media/klive/internal/stream"
 )
@@ -43,6 +44,9 @@ type Options struct {
 	SegmentDuration time.Duration
 	// Retention is how long a recording is kept after its end; 0: for good.
 	Retention time.Duration
+	// Group may read the pieces and list their folders, for a backend that runs
+	// as another user: a group id; nil: nobody but the server's own user and group.
+	Group *int
 	// Held reports whether a piece must not be deleted yet; nil: none is held.
 	Held func(recording, rendition string, number int) bool
 	// Mark gives the payload of a sample of the data track: the n-th of the
@@ -73,6 +77,9 @@ type Recorder struct {
 		pieces, errors, gaps atomic.Uint64
 		bytes                atomic.Int64
 	}
+
+	// life is what pieces are finished in; Leave ends it.
+	life *run.Group
 
 	step func(string) error // for tests: called between two changes on disk, which it lets fail; nil: nobody
 
@@ -108,11 +115,14 @@ func New(o Options) (*Recorder, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Recorder{
-		opts: o, log: o.Logger, tokens: make(chan struct{}, finishers),
+		opts: o, log: o.Logger, tokens: make(chan struct{}, finishers), life: run.New(context.Background()),
 		all: make(map[string]*recording), changed: make(chan struct{}),
 	}
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make recordings folder: %w", err)
+	}
+	if err := r.shareFolder(o.Dir); err != nil {
+		r.log.Warn("the recordings folder could not be given to the group that is to read it; give it by hand (chgrp, chmod g+rxs)", "error", err)
 	}
 	if err := r.recover(); err != nil {
 		return nil, fmt.Errorf("read recordings: %w", err)
@@ -130,6 +140,7 @@ type recording struct {
 	dir  string
 	info egress.Info // of its broadcast; does not change
 
+	unshared   bool      // it was told that others cannot read it
 	active     bool      // somebody records or ends it
 	left       bool      // the server is stopping
 	awaited    bool      // its broadcast was on air when the server ended
@@ -337,17 +348,23 @@ func (r *Recorder) event(c *recording, t stream.EventType, message string, facts
 	r.opts.Journal.Record(e)
 }
 
+// withoutPath is an error's text: paths are nobody's business.
+func withoutPath(err error) string {
+	text := err.Error()
+	var path *os.PathError
+	if errors.As(err, &path) {
+		text = strings.ReplaceAll(text, path.Path, filepath.Base(path.Path))
+	}
+	return text
+}
+
 // tellEvery is how often trouble with a recording is an event.
 const tellEvery = time.Minute
 
 // failed notes that something went wrong with a recording.
 func (r *Recorder) failed(c *recording, rendition string, err error) {
 	r.counters.errors.Add(1)
-	text := err.Error()
-	var path *os.PathError
-	if errors.As(err, &path) { // paths are nobody's business
-		text = strings.ReplaceAll(text, path.Path, filepath.Base(path.Path))
-	}
+	text := withoutPath(err)
 	r.mu.Lock()
 	now := time.Now()
 	again := !c.told.IsZero() && now.Sub(c.told) < tellEvery

@@ -15,6 +15,7 @@ func (s *session) resume() {
 	if s.c == nil {
 		return
 	}
+	s.rec.share(s.c) // a crash may have come before that
 	for _, d := range s.rec.left(s.c) {
 		f := s.follow(d.id)
 		s.rec.mu.Lock()

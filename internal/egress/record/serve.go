@@ -24,14 +24,12 @@ func (r *Recorder) Serve(ctx context.Context) error {
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
-		now := time.Now()
-		for _, c := range r.orphans(now) {
+		r.retire() // first, as what else is done may wait for room on the disk
+		for _, c := range r.orphans(time.Now()) {
 			if err := run.Protect("conclude recording", func() error { return r.conclude(ctx, c) }); err != nil && ctx.Err() == nil {
 				r.failed(c, "", err) // one recording; the others go on
 			}
-		}
-		for _, c := range r.expired(now) {
-			r.remove(c)
+			r.retire()
 		}
 		select {
 		case <-ctx.Done():
@@ -82,7 +80,7 @@ func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	closed := !c.closing.IsZero()
 	r.mu.Unlock()
 	if !closed {
-		if s.lookLast(ctx, nil); ctx.Err() != nil { // the next run copies the rest
+		if !s.lookLast(ctx, nil) {
 			s.keep()
 			return g.Wait()
 		}
@@ -90,6 +88,13 @@ func (r *Recorder) conclude(ctx context.Context, c *recording) error {
 	s.close()
 	s.noMore()
 	return g.Wait()
+}
+
+// retire deletes the recordings whose retention is over.
+func (r *Recorder) retire() {
+	for _, c := range r.expired(time.Now()) {
+		r.remove(c)
+	}
 }
 
 // expired takes up the recordings whose retention is over.

@@ -41,8 +41,10 @@ type session struct {
 	room []byte     // to copy with, while it looks
 	all  map[string]*follower
 	// whole: the broadcast is recorded from its beginning; otherwise from the
-	// segment that was open when the recording began.
+	// segment that was open reachBack before the recording was wished for: since
+	// then, by the wall clock; zero: just now.
 	whole  bool
+	since  time.Time
 	looked bool
 	until  time.Time // when the end of the recording is not waited for any more
 
@@ -66,8 +68,8 @@ type job struct {
 // recorded: each time that begins is a recording of its own. One that was open
 // when the server was restarted goes on.
 func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
-	g := run.New(context.WithoutCancel(ctx))
-	for whole := true; ; whole = false {
+	g := run.New(r.life.Context())
+	for first := true; ; first = false {
 		mode, changed := b.Recording()
 		info := b.Info()
 		info.Policy.Recording = mode
@@ -80,9 +82,17 @@ func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
 			}
 			break
 		}
-		s.whole = whole
+		if first {
+			s.since = info.RecordingSince
+			s.whole = s.since.IsZero()
+		}
 		if err := s.start(g); err != nil {
-			return errors.Join(err, g.Stop(err))
+			if r.life.Context().Err() == nil {
+				return errors.Join(err, g.Stop(err))
+			}
+			s.rest(true) // a wish to record that came too late for this run
+			<-ctx.Done()
+			break
 		}
 		err := run.Protect("record "+info.Stream, func() error { s.run(ctx, b); return nil })
 		if err != nil {
@@ -93,10 +103,16 @@ func (r *Recorder) Run(ctx context.Context, b egress.Broadcast) error {
 		}
 	}
 	if errors.Is(context.Cause(ctx), egress.ErrEnded) {
-		return g.Wait()
+		return g.Wait() // until all is finished, or Leave
 	}
 	return g.Stop(context.Cause(ctx))
 }
+
+// Leave says that the server stops: no more pieces are finished, not even of
+// broadcasts that have just ended, so that Run returns soon. What is left of
+// them is finished by the next run of the server. What is on air is still copied
+// until the context of its Run ends.
+func (r *Recorder) Leave() { r.life.Cancel(egress.ErrLeaving) }
 
 // newSession makes a session of a recording that is the caller's; nil: there is
 // none yet.
@@ -140,27 +156,35 @@ func (s *session) run(ctx context.Context, b egress.Broadcast) {
 		}
 	}
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), egress.ErrEnded) {
-		s.lookLast(context.WithoutCancel(ctx), b)
-		s.close()
-		s.noMore()
-		return
+		if s.lookLast(s.rec.life.Context(), b) {
+			s.close()
+			s.noMore()
+			return
+		}
+	} else {
+		s.look(b, true)
 	}
-	s.look(b, true)
 	s.keep()
 }
 
 // lookLast copies what is left of a broadcast that is over. A disk that refuses
-// it is given a while: no later look would find it.
-func (s *session) lookLast(ctx context.Context, b egress.Broadcast) {
+// it is given a while: no later look would find it. What it still refuses is
+// missing then. false: ctx has ended; the next run of the server copies the rest.
+func (s *session) lookLast(ctx context.Context, b egress.Broadcast) bool {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for until := time.Now().Add(drainFor); !s.look(b, true) && time.Now().Before(until); {
+	for until := time.Now().Add(drainFor); !s.look(b, true); {
+		if !time.Now().Before(until) {
+			s.missed()
+			return true
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // start starts what works beside the copying.
@@ -254,11 +278,7 @@ func (s *session) look(b egress.Broadcast, all bool) (done bool) {
 		s.follow(listed[i].ID)
 	}
 	if !s.whole && !s.looked {
-		for _, f := range s.all {
-			if f.work == nil {
-				f.want = max(f.want, open(shelf, f.d.id, &s.info))
-			}
-		}
+		s.reach(shelf)
 	}
 	s.looked = true
 	done = true
@@ -330,6 +350,7 @@ func (s *session) open(first *set) error {
 	r.touch()
 	r.mu.Unlock()
 	r.event(c, stream.RecordingStarted, "the broadcast is being recorded", "mode", string(s.info.Policy.Recording))
+	r.share(c)
 	return nil
 }
 
