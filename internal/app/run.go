@@ -124,6 +124,7 @@ func (s *Server) drain() {
 func (s *Server) stop(parts []*part) error {
 	deadline := time.NewTimer(stopTimeout)
 	defer deadline.Stop()
+	s.recorder.Leave() // pieces of broadcasts that ended just now are not waited for
 	var errs []error
 	for i := len(parts) - 1; i >= 0; i-- {
 		p := parts[i]
