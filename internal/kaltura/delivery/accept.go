@@ -62,6 +62,7 @@ func (q *Queue) acceptable(recording, rendition string, number int) (rows []*row
 	named := rendition != "" && number != 0
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	found = q.packedOf(recording) != nil
 	content := false // the whole of it is asked for
 	for _, r := range q.table {
 		if r.Recording == recording {

@@ -96,6 +96,7 @@ const (
 	// recording outlive it.
 	linkLife  = 24 * time.Hour
 	sweepEach = time.Hour
+	tidyAgain = time.Minute // after the first sweep
 )
 
 // maxLanes is how many lanes are worked on at once.
@@ -145,6 +146,9 @@ type known struct {
 	ours    bool      // its pieces are delivered
 	carrier pieceID   // the row that stands for the whole, once that is complete
 	gone    time.Time // since when the recorder does not list it; zero: it does
+	// complete is how many pieces it has, once it ended and all have rows; else 0.
+	complete int
+	packed   *packed // its rows are not in memory; nil: they are
 }
 
 var _ stream.Deliveries = (*Queue)(nil)

@@ -14,21 +14,27 @@ import (
 
 // Of implements stream.Deliveries.
 func (q *Queue) Of(recording string) []stream.Delivery {
-	return q.list(func(r *row) bool { return r.Recording == recording }, func(a, b *row) int {
-		return cmp.Or(cmp.Compare(a.Rendition, b.Rendition), cmp.Compare(a.Number, b.Number))
-	})
+	q.mu.Lock()
+	p := q.packedOf(recording)
+	if p == nil {
+		defer q.mu.Unlock()
+		return q.list(func(r *row) bool { return r.Recording == recording }, comparePieces)
+	}
+	q.mu.Unlock()
+	return q.unpacked(recording, p)
 }
 
 // Open implements stream.Deliveries.
 func (q *Queue) Open() []stream.Delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	return q.list(func(r *row) bool { return r.State != delivered }, func(a, b *row) int {
 		return cmp.Or(a.Queued.Compare(b.Queued), compareRows(a, b))
 	})
 }
 
+// list shows some of the rows in memory; q.mu is held.
 func (q *Queue) list(which func(*row) bool, order func(a, b *row) int) []stream.Delivery {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	var rows []*row
 	for _, r := range q.table {
 		if which(r) {
@@ -63,7 +69,7 @@ func (q *Queue) Changed() <-chan struct{} {
 func (q *Queue) Retry(ctx context.Context, recording, rendition string, number int) (int, error) {
 	q.mu.Lock()
 	var rows []*row
-	found, content := false, false
+	found, content := q.packedOf(recording) != nil, false
 	for _, r := range q.table {
 		if r.Recording == recording {
 			found = true
@@ -162,6 +168,9 @@ func (q *Queue) Settled(entry string, index int) (bool, <-chan struct{}) {
 		if !rec.Finished() {
 			return false, changed
 		}
+		if p := q.packedOf(rec.ID); p != nil && p.listed == len(rec.Pieces) {
+			continue
+		}
 		for _, p := range rec.Pieces {
 			if q.table[pieceID{rec.ID, p.Rendition, p.Number}] == nil {
 				return false, changed
@@ -210,6 +219,9 @@ func (q *Queue) Holds(recording, rendition string, number int) bool {
 	r := q.table[pieceID{recording, rendition, number}]
 	if r == nil {
 		k := q.known[recording]
+		if p := q.packedOf(recording); p != nil && p.has(rendition, number) {
+			return false
+		}
 		return k == nil || k.ours // not looked at yet, or not queued yet
 	}
 	return r.State != delivered || r.InPlace && !r.Content && time.Since(r.Done) < linkLife
@@ -235,6 +247,11 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := Stats{Sent: q.counts.delivered, Doubted: q.counts.doubted, Rejected: q.counts.refused, Accepted: q.counts.accepted}
+	for _, k := range q.known {
+		if k.packed != nil {
+			s.Delivered += k.packed.rows
+		}
+	}
 	for _, r := range q.table {
 		switch {
 		case r.State == sending || r.State == queued && q.worked(r): // as it is shown

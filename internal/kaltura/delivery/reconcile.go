@@ -90,7 +90,11 @@ func (q *Queue) reconcile(ctx context.Context) error {
 		rec := &all[i]
 		listed[rec.ID] = true
 		if !ours(rec) {
-			q.know(rec, pieceID{})
+			q.know(rec, pieceID{}, 0)
+			continue
+		}
+		if same, err := q.still(ctx, rec); same || err != nil {
+			failed = errors.Join(failed, err)
 			continue
 		}
 		rows, err := q.reconcileOne(ctx, rec)
@@ -102,7 +106,11 @@ func (q *Queue) reconcile(ctx context.Context) error {
 		if content {
 			carrier = carrierOf(rec, rows, q.sourceOf(rec.Stream, rec.ServerIndex))
 		}
-		q.know(rec, carrier)
+		complete := 0
+		if rec.Finished() && len(rows) == len(rec.Pieces) {
+			complete = len(rows)
+		}
+		q.know(rec, carrier, complete)
 		if content {
 			failed = errors.Join(failed, q.sortOut(ctx, rec, rows, carrier))
 		}
@@ -110,13 +118,21 @@ func (q *Queue) reconcile(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
+	rows := map[string]bool{}
 	for _, r := range q.table {
-		k := q.known[r.Recording]
-		if k == nil {
-			k = &known{ours: true}
-			q.known[r.Recording] = k
+		rows[r.Recording] = true
+	}
+	for id := range rows {
+		if q.known[id] == nil {
+			q.known[id] = &known{ours: true}
 		}
-		if !listed[r.Recording] && k.gone.IsZero() {
+	}
+	for id, k := range q.known {
+		switch {
+		case listed[id]:
+		case k.packed == nil && !rows[id]: // nothing is left of it
+			delete(q.known, id)
+		case k.gone.IsZero():
 			k.gone = now
 		}
 	}
@@ -125,10 +141,10 @@ func (q *Queue) reconcile(ctx context.Context) error {
 }
 
 // know notes what a look at the recordings found.
-func (q *Queue) know(rec *stream.Recording, carrier pieceID) {
+func (q *Queue) know(rec *stream.Recording, carrier pieceID, complete int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.known[rec.ID] = &known{ours: ours(rec), carrier: carrier}
+	q.known[rec.ID] = &known{ours: ours(rec), carrier: carrier, complete: complete}
 }
 
 // reconcileOne returns the rows of a recording, with those it made, by

@@ -216,6 +216,11 @@ func (r *row) facts() map[string]string {
 	return f
 }
 
+// comparePieces is the order of showing within a recording.
+func comparePieces(a, b *row) int {
+	return cmp.Or(cmp.Compare(a.Rendition, b.Rendition), cmp.Compare(a.Number, b.Number))
+}
+
 // compareRows is the order of sending within a lane.
 func compareRows(a, b *row) int {
 	return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Recording, b.Recording),

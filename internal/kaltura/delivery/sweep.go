@@ -16,7 +16,9 @@ import (
 func (q *Queue) tidy(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	// The recordings are known soon after the start, and what was kept of old
+	// ones need not wait for an hour.
+	for pause := tidyAgain; ; pause = sweepEach {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -24,7 +26,8 @@ func (q *Queue) tidy(ctx context.Context) error {
 		}
 		q.sweepFiles()
 		q.forget(ctx)
-		timer.Reset(sweepEach)
+		q.pack() // behind the sweep, which needs the rows
+		timer.Reset(pause)
 	}
 }
 
@@ -81,6 +84,19 @@ func (q *Queue) pieceName(r *row) string {
 // make its piece look new, and it would be sent twice; so a disk that is only
 // away must not look like a deletion.
 func (q *Queue) forget(ctx context.Context) {
+	var back []string
+	q.mu.Lock()
+	for id, k := range q.known {
+		if k.packed != nil && !k.gone.IsZero() && time.Since(k.gone) >= linkLife {
+			back = append(back, id)
+		}
+	}
+	q.mu.Unlock()
+	for _, id := range back {
+		if err := q.unpack(ctx, id); err != nil {
+			q.log.Warn("the rows of a recording that is gone could not be read", "recording", id, "error", err)
+		}
+	}
 	var gone []*row
 	q.mu.Lock()
 	for _, r := range q.table {
