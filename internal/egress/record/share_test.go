@@ -28,6 +28,13 @@ func TestAGroupMayRead(t *testing.T) {
 		return int(info.Sys().(*syscall.Stat_t).Gid), info.Mode() &^ os.ModeDir
 	}
 	s := openStudio(t, t.TempDir(), Options{Group: &group})
+	top := filepath.Join(s.dir, "recordings")
+	gid, mode := of(top)
+	require.Equal(t, group, gid)
+	require.Equal(t, 0o750|os.ModeSetgid, mode)
+	// Folders do not rely on the one above them, which somebody else may have made.
+	require.NoError(t, os.Chown(top, -1, os.Getgid()))
+	require.NoError(t, os.Chmod(top, 0o750))
 	s.onAir("b1", false)
 	s.play(script{fps: 30, gop: 2 * time.Second, to: 50 * time.Second, rate: 48000})
 	s.rec.step = func(step string) error {
@@ -50,7 +57,7 @@ func TestAGroupMayRead(t *testing.T) {
 		require.Equal(t, group, gid)
 		require.Equal(t, os.FileMode(0o640), mode)
 	}
-	for dir := filepath.Dir(list[0].File); dir != s.dir; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(list[0].File); dir != top; dir = filepath.Dir(dir) {
 		gid, mode := of(dir)
 		require.Equal(t, group, gid, dir)
 		require.Equal(t, 0o750|os.ModeSetgid, mode, dir)
@@ -60,8 +67,25 @@ func TestAGroupMayRead(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole.mp4")
 	_, err := s.rec.Join(t.Context(), s.only().ID, "1", whole)
 	require.NoError(t, err)
-	gid, _ := of(whole)
+	gid, _ = of(whole)
 	require.Equal(t, group, gid)
+}
+
+// TestAGroupThatIsGivenLater opens the folders of a recording that goes on
+// after a restart.
+func TestAGroupThatIsGivenLater(t *testing.T) {
+	group := os.Getgid()
+	s := openStudio(t, t.TempDir(), Options{})
+	s.onAir("b1", false)
+	s.play(script{fps: 30, gop: 2 * time.Second, to: 30 * time.Second, rate: 48000})
+	s.record(egress.ErrLeaving)
+	s.openRecorder(Options{Group: &group})
+	s.record(egress.ErrEnded)
+	for dir := filepath.Dir(s.only().Pieces[0].File); dir != s.dir; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.NotZero(t, info.Mode()&os.ModeSetgid, dir)
+	}
 }
 
 // TestAGroupThatCannotBeGivenLosesNothing is told once, whatever fails.
