@@ -309,12 +309,12 @@ func TestInPlaceAndByCopy(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	require.NoError(t, os.WriteFile(from, []byte("bytes"), 0o600))
-	require.NoError(t, duplicate(from, to))
+	require.NoError(t, (&Queue{}).duplicate(from, to))
 	got, err := os.ReadFile(to)
 	require.NoError(t, err)
 	require.Equal(t, "bytes", string(got))
 	require.NoFileExists(t, to+".part")
-	require.Error(t, duplicate(from, filepath.Join(dir, "none", "b")))
+	require.Error(t, (&Queue{}).duplicate(from, filepath.Join(dir, "none", "b")))
 }
 
 func TestLinksThatWereNotTakenAreTidiedUp(t *testing.T) {

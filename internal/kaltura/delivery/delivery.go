@@ -72,6 +72,10 @@ type Options struct {
 	// WorkDir takes files that are made for the backend: whole recordings.
 	WorkDir   string
 	ChunkSize int64 // bytes; DefaultChunkSize when 0
+	// Group is the id of a group that may read what is made for the backend:
+	// copies, joined files and their folder; 0 and less: none. Hard links are the
+	// recorder's own files and stay as they are.
+	Group int
 	// Profile reads an entry's conversion profile, when the book has none or
 	// the backend does not know its assets any more.
 	Profile func(ctx context.Context, partner int, entry string) (profile.Profile, error)
@@ -130,6 +134,7 @@ type Queue struct {
 	profiles map[string]profile.Profile
 	lengths  map[string]length // by entry, as the last answer to an append said
 	counts   counts
+	unshared bool // the group could not be given, the last time
 }
 
 // length is how long the backend's recording of an entry is.

@@ -39,7 +39,7 @@ func (q *Queue) handOver(ctx context.Context, r *row, file, name string) (client
 	}
 	r.InPlace = false
 	name = strings.ReplaceAll(name, "/", "-")
-	if err := link(file, info, filepath.Join(q.opts.SharedDir, name)); err != nil {
+	if err := q.link(file, info, filepath.Join(q.opts.SharedDir, name)); err != nil {
 		return client.Segment{}, fmt.Errorf("hand over the recorded file: %w", err)
 	}
 	return client.Segment{Path: path.Join(filepath.ToSlash(q.opts.BackendDir), name)}, nil
@@ -49,7 +49,7 @@ func (q *Queue) handOver(ctx context.Context, r *row, file, name string) (client
 // take that name away and the file stays here. Where a hard link is not
 // possible, across file systems, it is copied. The name is never there with
 // half of the content.
-func link(file string, info fs.FileInfo, name string) error {
+func (q *Queue) link(file string, info fs.FileInfo, name string) error {
 	if have, err := os.Stat(name); err == nil {
 		if os.SameFile(info, have) {
 			return nil // made before, and not taken
@@ -59,7 +59,7 @@ func link(file string, info fs.FileInfo, name string) error {
 		}
 	}
 	if os.Link(file, name) != nil {
-		if err := duplicate(file, name); err != nil {
+		if err := q.duplicate(file, name); err != nil {
 			return err
 		}
 	}
@@ -67,7 +67,7 @@ func link(file string, info fs.FileInfo, name string) error {
 }
 
 // duplicate copies a file; the copy is on the disk before it has its name.
-func duplicate(file, name string) error {
+func (q *Queue) duplicate(file, name string) error {
 	in, err := os.Open(file)
 	if err != nil {
 		return err
@@ -79,6 +79,7 @@ func duplicate(file, name string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
+	q.share(temporary, sharedFile)
 	err = errors.Join(err, out.Sync(), out.Close())
 	if err == nil {
 		err = os.Rename(temporary, name)

@@ -120,6 +120,7 @@ func (q *Queue) join(ctx context.Context, r *row) (file string, length time.Dura
 	if err := os.MkdirAll(q.opts.WorkDir, 0o755); err != nil {
 		return "", 0, fmt.Errorf("make the folder for whole recordings: %w", err)
 	}
+	q.share(q.opts.WorkDir, sharedFolder)
 	file = filepath.Join(q.opts.WorkDir, q.wholeName(r))
 	if r.Joined > 0 {
 		if _, err := os.Stat(file); err == nil {
@@ -140,6 +141,7 @@ func (q *Queue) join(ctx context.Context, r *row) (file string, length time.Dura
 		}
 		return "", 0, fmt.Errorf("join the pieces: %w", err)
 	}
+	q.share(temporary, sharedFile)
 	if err := errors.Join(os.Rename(temporary, file), syncDir(q.opts.WorkDir)); err != nil {
 		return "", 0, fmt.Errorf("join the pieces: %w", err)
 	}
