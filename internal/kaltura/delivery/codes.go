@@ -30,6 +30,7 @@ const (
 	codeAssetGone    = "ASSET_ID_NOT_FOUND"
 	codeCap          = "LIVE_STREAM_EXCEEDED_MAX_RECORDED_DURATION"
 	codeContentOff   = "KALTURA_RECORDING_DISABLED"
+	codeUnseen       = "LOCAL_FILE_NOT_FOUND" // the backend does not see what it was given
 )
 
 // ownError is a failure that this server finds itself.
@@ -59,7 +60,7 @@ var remedies = map[string]remedy{
 	"SERVICE_DOES_NOT_EXISTS":           patience,
 	"ACTION_DOES_NOT_EXISTS":            patience,
 	"SERVICE_NOT_SPECIFIED":             patience,
-	"LOCAL_FILE_NOT_FOUND":              patience, // the shared disk is not mounted there
+	codeUnseen:                          patience, // the shared disk is not mounted there
 	"CONVERSION_PROFILE_ID_NOT_FOUND":   patience,
 
 	// Uploads that cannot be continued.

@@ -33,6 +33,9 @@ type lane struct {
 	// all that waits is in doubt within a moment.
 	doubts int
 	until  time.Time
+	// unseen is how often the backend did not find a file since it last took a
+	// piece.
+	unseen int
 	// touched is when the backend last appended something, or may have.
 	touched time.Time
 	// doubted is when a piece was last left in doubt: the backend may carry that

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/klive-media/klive/internal/kaltura/client"
@@ -135,7 +134,7 @@ func (q *Queue) deliver(ctx context.Context, r *row, e client.Entry) {
 	q.mu.Lock()
 	q.counts.delivered++
 	if l := q.lanes[r.lane()]; l != nil {
-		l.doubts, l.until = 0, time.Time{}
+		l.doubts, l.until, l.unseen = 0, time.Time{}, 0
 	}
 	if r.Intent != nil && r.Intent.Anchor {
 		if len(q.lengths) >= maxProfiles {
@@ -164,6 +163,9 @@ func (q *Queue) failed(ctx context.Context, r *row, err error) {
 	if api, ok := errors.AsType[*client.Error](err); ok {
 		r.Code, what = api.Code, remedyOf(api.Code)
 		q.answered()
+		if r.Code == codeUnseen && called {
+			q.unseen(r)
+		}
 	} else if own, ok := errors.AsType[*ownError](err); ok {
 		r.Code, what = own.code, own.remedy
 	} else if _, ok := errors.AsType[*client.Unavailable](err); ok {
@@ -228,7 +230,7 @@ func (q *Queue) untouched(r *row) bool {
 	if q.opts.Way != SharedDisk || r.InPlace {
 		return false
 	}
-	_, err := os.Stat(filepath.Join(q.opts.SharedDir, strings.ReplaceAll(q.pieceName(r), "/", "-")))
+	_, err := os.Stat(filepath.Join(q.opts.SharedDir, q.handedName(r)))
 	return err == nil
 }
 
