@@ -222,7 +222,10 @@ func TestRowsSurviveInTheStore(t *testing.T) {
 	within(q, func() bool { return q.Stats().Sent == 1 })
 	h.line.set(true)
 	h.recs.piece(r, "33", 2, false)
-	within(q, func() bool { return stateOf(q, "rec1", "33", 2).Attempts > 0 })
+	within(q, func() bool { // what is under way is not retried
+		d := stateOf(q, "rec1", "33", 2)
+		return d.Attempts > 0 && d.State == stream.DeliveryQueued
+	})
 	_, err := q.Retry(t.Context(), "rec1", "33", 2)
 	require.NoError(t, err)
 	stop()
