@@ -73,7 +73,7 @@ func (s *recordingService) ListRecordings(ctx context.Context, r *klivev1.ListRe
 	for i := range recordings {
 		f := foundRecording{&recordings[i], recordingProto(&recordings[i])}
 		if len(fits) > 0 {
-			f.message.DeliveryState = worstDelivery(s.deliveriesOf(recordings[i].ID))
+			f.message.DeliveryState = s.deliveryStateOf(recordings[i].ID)
 		}
 		if fits.match(f.message) {
 			found = append(found, f)
@@ -95,6 +95,15 @@ func (s *recordingService) ListRecordings(ctx context.Context, r *klivev1.ListRe
 		out.Recordings = append(out.Recordings, f.message)
 	}
 	return out, nil
+}
+
+// deliveryStateOf does not have the deliveries of old recordings read when the
+// queue knows without that.
+func (s *recordingService) deliveryStateOf(recording string) klivev1.DeliveryState {
+	if q, ok := s.deliveries.(interface{ Delivered(recording string) bool }); ok && q.Delivered(recording) {
+		return klivev1.DeliveryState_DELIVERY_STATE_DELIVERED
+	}
+	return worstDelivery(s.deliveriesOf(recording))
 }
 
 func (s *recordingService) deliveriesOf(recording string) []stream.Delivery {

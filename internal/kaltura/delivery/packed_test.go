@@ -44,6 +44,8 @@ func TestRowsOfOldRecordingsLeaveTheMemory(t *testing.T) {
 				require.Equal(t, 1, q.inMemory(), "that of the one that goes on")
 				require.Equal(t, before, shownOf(t, q, "rec1"))
 				require.Equal(t, 15, q.Stats().Delivered)
+				require.True(t, q.Delivered("rec1"))
+				require.False(t, q.Delivered("rec2"))
 				require.False(t, q.Holds("rec1", "32", 5))
 				require.True(t, q.Holds("rec1", "32", 6))
 				ok, _ := q.Settled(entry, 0)

@@ -24,6 +24,15 @@ func (q *Queue) Of(recording string) []stream.Delivery {
 	return q.unpacked(recording, p)
 }
 
+// Delivered reports whether a recording is known to be delivered as a whole
+// without reading its rows; they are not in memory then, and Of reads them from
+// the store.
+func (q *Queue) Delivered(recording string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.packedOf(recording) != nil
+}
+
 // Open implements stream.Deliveries.
 func (q *Queue) Open() []stream.Delivery {
 	q.mu.Lock()
