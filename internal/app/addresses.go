@@ -37,14 +37,6 @@ func (a *addresses) Publish(e stream.Entry, token string) control.AddressBook {
 			})
 		}
 	}
-	for server := range 2 {
-		paste := a.grammar.SRTPaste(a.host("srt", ""), ingest.Request{
-			Stream: e.ID, Index: 1, ServerIndex: server, Partner: e.Partner, Token: token,
-		})
-		book.Publish = append(book.Publish, control.PublishAddress{
-			Protocol: "srt", ServerIndex: server, URL: paste.URL, Server: paste.Server, Key: paste.StreamID,
-		})
-	}
 	return book
 }
 

@@ -23,7 +23,6 @@ func testConfig(t *testing.T) config.Config {
 	c := config.Default()
 	c.DataDir = t.TempDir()
 	c.RTMP.Listen = "127.0.0.1:0"
-	c.SRT.Listen = "127.0.0.1:0"
 	c.MediaHTTP.Listen = "127.0.0.1:0"
 	c.Control.GRPCListen = "127.0.0.1:0"
 	c.Control.HTTPListen = "127.0.0.1:0"

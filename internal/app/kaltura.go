@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,6 +112,13 @@ func (s *Server) openRecorder(ctx context.Context) error {
 		Store: s.shelves, Dir: dir, SegmentDuration: s.cfg.Recording.SegmentDuration, Retention: s.cfg.Recording.Retention,
 		Journal: s.events, Logger: s.log,
 	}
+	group, set, err := groupID(s.cfg.Recording.Group)
+	if err != nil {
+		return err
+	}
+	if set {
+		o.Group = &group
+	}
 	if s.bridged() {
 		o.Held = s.bridge.Holds
 		o.Mark = markRecording
@@ -122,7 +131,26 @@ func (s *Server) openRecorder(ctx context.Context) error {
 		return nil
 	}
 	s.outputs = append(s.outputs, s.bridge.Outputs()...)
-	return s.bridge.Deliver(ctx, s.recorder)
+	return s.bridge.Deliver(ctx, s.recorder, group)
+}
+
+// groupID finds a group by its name or number; set is false for "", id is 0
+// then.
+func groupID(name string) (id int, set bool, err error) {
+	if name == "" {
+		return 0, false, nil
+	}
+	if id, err = strconv.Atoi(name); err == nil && id >= 0 {
+		return id, true, nil
+	}
+	group, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, false, fmt.Errorf("recording.group: this machine has no group %q; make it, or name another", name)
+	}
+	if id, err = strconv.Atoi(group.Gid); err != nil {
+		return 0, false, fmt.Errorf("recording.group: %q has no number: %w", name, err)
+	}
+	return id, true, nil
 }
 
 // markRecording is the sync point in a recording's data track.

@@ -163,3 +163,17 @@ func TestAHostWithoutANameNeedsOne(t *testing.T) {
 		}
 	}
 }
+
+func TestAGroupIsFound(t *testing.T) {
+	for name, want := range map[string]struct {
+		id  int
+		set bool
+	}{"": {}, "613": {613, true}, "root": {0, true}} {
+		id, set, err := groupID(name)
+		require.NoError(t, err)
+		require.Equal(t, want.id, id)
+		require.Equal(t, want.set, set)
+	}
+	_, _, err := groupID("no-such-group-here")
+	require.ErrorContains(t, err, "recording.group")
+}

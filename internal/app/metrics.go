@@ -2,13 +2,11 @@ package app
 
 import (
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest/rtmp"
-	"github.com/klive-media/klive/internal/ingest/srt"
 	"github.com/klive-media/klive/internal/observe"
 )
 
@@ -57,43 +55,6 @@ func (s *Server) collectRTMP(stats *rtmp.Stats) {
 	refused := observe.Desc("rtmp_refused_total", "RTMP connections and publications turned away.", observe.LabelReason)
 	s.register(&collector{[]*prometheus.Desc{refused}, func(ch chan<- prometheus.Metric) {
 		byReason(ch, refused, stats.Refused())
-	}})
-}
-
-// collectSRT shows what the SRT door counts.
-func (s *Server) collectSRT(stats *srt.Stats) {
-	m := s.metrics
-	counter := func(name, help string, load func() uint64) {
-		m.CounterFunc(name, help, func() float64 { return float64(load()) })
-	}
-	m.GaugeFunc("srt_connections", "SRT connections open now.", func() float64 { return float64(stats.Connections.Load()) })
-	m.GaugeFunc("srt_further_tracks", "Tracks behind the first picture and sound of an SRT connection that are on air now.", func() float64 { return float64(stats.FurtherTracks.Load()) })
-	counter("srt_handshakes_total", "Callers that asked to come in by SRT.", stats.Handshakes.Load)
-	counter("srt_connections_total", "SRT connections accepted.", stats.Accepted.Load)
-	counter("srt_received_bytes_total", "Payload received by SRT.", stats.BytesIn.Load)
-	counter("srt_messages_total", "Messages received by SRT.", stats.Messages.Load)
-	counter("srt_bad_messages_total", "Transport packets and units dropped because they could not be read.", stats.BadMessages.Load)
-	counter("srt_refused_tracks_total", "Tracks behind the first picture and sound of an SRT connection that were not carried.", stats.RefusedTracks.Load)
-	counter("srt_packets_total", "SRT packets received.", stats.Packets.Load)
-	counter("srt_lost_packets_total", "SRT packets that were missing when the next one came.", stats.Lost.Load)
-	counter("srt_retransmitted_packets_total", "Lost SRT packets that came when they were sent again.", stats.Retransmitted.Load)
-	counter("srt_dropped_packets_total", "Lost SRT packets that were given up.", stats.Dropped.Load)
-	counter("srt_undecrypted_packets_total", "SRT packets that could not be decrypted.", stats.Undecrypted.Load)
-	counter("srt_discontinuities_total", "Places in transport streams where data is missing.", stats.Discontinuities.Load)
-	counter("srt_panics_total", "SRT connections ended by an error of the server.", stats.Panics.Load)
-	refused := observe.Desc("srt_refused_total", "SRT callers turned away.", observe.LabelReason)
-	labels := []observe.Label{observe.LabelStream, observe.LabelIndex, observe.LabelRendition}
-	rtt := observe.Desc("srt_rtt_seconds", "Round trip to the encoder of an ingest.", labels...)
-	buffer := observe.Desc("srt_buffer_seconds", "Media received of an ingest and held back.", labels...)
-	bandwidth := observe.Desc("srt_bandwidth_bits_per_second", "What the way from the encoder of an ingest is estimated to carry.", labels...)
-	s.register(&collector{[]*prometheus.Desc{refused, rtt, buffer, bandwidth}, func(ch chan<- prometheus.Metric) {
-		byReason(ch, refused, stats.Refused())
-		for _, l := range stats.Links() {
-			at := []string{l.Stream, strconv.Itoa(l.ServerIndex), strconv.Itoa(l.Index)}
-			emit(ch, rtt, prometheus.GaugeValue, time.Duration(l.Link.RTT.Load()).Seconds(), at...)
-			emit(ch, buffer, prometheus.GaugeValue, time.Duration(l.Link.Buffered.Load()).Seconds(), at...)
-			emit(ch, bandwidth, prometheus.GaugeValue, float64(l.Link.Bandwidth.Load()), at...)
-		}
 	}})
 }
 

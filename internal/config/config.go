@@ -14,7 +14,6 @@ type Config struct {
 	DataDir   string    `key:"data_dir" doc:"Directory for everything durable: streams, the event log, segments. It is created when missing and belongs to one server process."`
 	Log       Log       `key:"log" doc:"What the server writes about itself, on standard error."`
 	RTMP      RTMP      `key:"rtmp" doc:"The RTMP door, where encoders publish."`
-	SRT       SRT       `key:"srt" doc:"The SRT door, where encoders publish over networks that lose packets."`
 	MediaHTTP MediaHTTP `key:"media_http" doc:"The HTTP listener viewers use: HLS and the player page."`
 	Control   Control   `key:"control" doc:"The control API: gRPC, and REST with metrics and health on HTTP."`
 	Auth      Auth      `key:"auth" doc:"Who may call the control API."`
@@ -162,7 +161,6 @@ func Default() Config {
 			WriteTimeout:     10 * time.Second,
 			TLS:              RTMPTLS{Listen: ":1936"},
 		},
-		SRT:       defaultSRT(),
 		MediaHTTP: MediaHTTP{Listen: ":8080", CORSOrigins: []string{"*"}},
 		Control:   Control{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8081"},
 		Kaltura:   defaultKaltura(),

@@ -142,13 +142,14 @@ func (b *Bridge) ownPartner() int {
 	return b.opts.Partner
 }
 
-// Deliver makes the queue that hands recordings to the backend.
-func (b *Bridge) Deliver(ctx context.Context, r stream.Recordings) error {
+// Deliver makes the queue that hands recordings to the backend. group may read
+// what is made for it; 0: the server's own.
+func (b *Bridge) Deliver(ctx context.Context, r stream.Recordings, group int) error {
 	o := b.opts
 	var err error
 	b.queue, err = delivery.New(ctx, delivery.Options{
 		Client: b.client, Book: b.book, Store: o.Store, Recordings: r, Journal: o.Journal, Logger: o.Logger,
-		Way: o.Delivery, SharedDir: o.SharedDir, BackendDir: o.BackendDir, WorkDir: o.WorkDir, ChunkSize: o.ChunkSize,
+		Way: o.Delivery, SharedDir: o.SharedDir, BackendDir: o.BackendDir, WorkDir: o.WorkDir, ChunkSize: o.ChunkSize, Group: group,
 		Profile: b.entries.Profile,
 	})
 	if err != nil {

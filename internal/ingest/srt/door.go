@@ -1,3 +1,5 @@
+//go:build srt
+
 package srt
 
 import (

@@ -1,3 +1,5 @@
+//go:build srt
+
 package srt
 
 import (
@@ -46,6 +48,7 @@ type Listener struct {
 	ask    atomic.Pointer[func(*srtgo.SrtSocket, *net.UDPAddr, string) bool]
 
 	once sync.Once
+	free sync.Once
 }
 
 // Listen binds a UDP port: "host:port", where an empty host is every address of
@@ -67,6 +70,7 @@ func Listen(ctx context.Context, address string, o ListenOptions) (*Listener, er
 		l, err = bind(&net.UDPAddr{IP: net.IPv4zero, Port: addr.Port}, o)
 	}
 	if err != nil {
+		srtgo.CleanupSRT()
 		return nil, fmt.Errorf("listen for srt on %s: %w", address, err)
 	}
 	return l, nil
@@ -141,6 +145,11 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 // Close unbinds the port once the last connection is gone; new callers are
 // turned away at once. It may be called again.
 func (l *Listener) Close() { l.once.Do(l.socket.Close) }
+
+// release gives libsrt back when the last connection is gone. With the last
+// listener of the process libsrt ends its threads: they must not run any more
+// when the process ends and what they use is taken down.
+func (l *Listener) release() { l.free.Do(srtgo.CleanupSRT) }
 
 // accept waits for the next connection. ok is false when the listener is no
 // longer one; an error with ok is about one caller.

@@ -1,3 +1,5 @@
+//go:build srt
+
 // Package srt is the SRT door: it listens through libsrt, asks who comes, and
 // turns the transport streams of encoders into packets.
 //
@@ -150,6 +152,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		helpers = nil // they were not started because it is over already
 	}
+	defer s.o.Listener.release()
 	return errors.Join(err, helpers, peers.Stop(errDraining()))
 }
 

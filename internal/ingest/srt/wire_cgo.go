@@ -1,3 +1,5 @@
+//go:build srt
+
 package srt
 
 /*
@@ -35,6 +37,7 @@ const (
 	optionIPv6Only     = int(C.SRTO_IPV6ONLY)
 	optionReceiveKM    = int(C.SRTO_RCVKMSTATE)
 	optionPeerVersion  = int(C.SRTO_PEERVERSION)
+	optionReadTimeout  = int(C.SRTO_RCVTIMEO)
 	keyMaterialSecured = int(C.SRT_KM_S_SECURED)
 	stateListening     = int(C.SRTS_LISTENING)
 )

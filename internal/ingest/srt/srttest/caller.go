@@ -1,3 +1,5 @@
+//go:build srt
+
 // Package srttest is an SRT caller for tests. Unlike srtgo's it tells the code
 // with which it was rejected.
 package srttest
