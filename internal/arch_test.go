@@ -51,6 +51,7 @@ var rooms = []room{
 
 	{pattern: "pipeline", floor: 1},
 	{pattern: "rtmp", floor: 1},
+	{pattern: "srt", floor: 1},
 	{pattern: "config", floor: 1},
 	{pattern: "store", floor: 1},
 	{pattern: "observe", floor: 1},

@@ -22,6 +22,7 @@ const (
 	BadStreamName      Reason = "BAD_STREAM_NAME"
 	StreamNotFound     Reason = "STREAM_NOT_FOUND"
 	BadToken           Reason = "BAD_TOKEN"
+	BadPassphrase      Reason = "BAD_PASSPHRASE"
 	WrongPartner       Reason = "WRONG_PARTNER"
 	TooManyAttempts    Reason = "TOO_MANY_ATTEMPTS"
 	StreamBusy         Reason = "STREAM_BUSY"
@@ -97,6 +98,7 @@ var table = map[Reason]Row{
 	BadStreamName:      {InvalidArgument, "The stream name is not <id>_<index>, or does not fit the entry of the address."},
 	StreamNotFound:     {NotFound, "No stream with this id is known."},
 	BadToken:           {Unauthenticated, "The token is not the stream's."},
+	BadPassphrase:      {Unauthenticated, "The encoder encrypts with another passphrase than the stream's, or not at all where it must, or though the stream has none."},
 	WrongPartner:       {PermissionDenied, "The partner in the address is not the stream's."},
 	TooManyAttempts:    {ResourceExhausted, "Too many wrong tokens for this stream, or unknown streams, from this address; try later."},
 	StreamBusy:         {AlreadyExists, "Another encoder is publishing this stream name and is alive."},

@@ -1,5 +1,3 @@
-//go:build srt
-
 package srt
 
 import (
@@ -12,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klive-media/klive/internal/fault"
-	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/media"
 )
 
@@ -63,10 +60,7 @@ var clientCases = []clientCase{
 
 func clientDoor(t testing.TB) *door {
 	t.Helper()
-	return open(t, tokenGate(), func(o *Options) {
-		o.ServerPassphrase = clientPass
-		o.Check = func(r ingest.Request) error { return checkToken(r) }
-	})
+	return open(t, tokenGate(), func(o *Options) { o.ServerPassphrase = clientPass })
 }
 
 func TestFFmpegPublishes(t *testing.T) {

@@ -1,10 +1,9 @@
-//go:build srt
-
 package srt
 
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -15,26 +14,19 @@ import (
 	"github.com/klive-media/klive/internal/ingest/srt/ts"
 	"github.com/klive-media/klive/internal/media"
 	"github.com/klive-media/klive/internal/run"
+	wire "github.com/klive-media/klive/internal/srt"
 )
 
-const (
-	// badEvery is how often a connection logs what it dropped.
-	badEvery = 10 * time.Second
-	// maxMessage is more than a message of live mode can have: 1456 bytes.
-	maxMessage = 2 << 10
-	// goodbyeWithin tells a goodbye from a loss, which libsrt reports alike: a
-	// peer is taken as lost only after peerTimeout without a word.
-	goodbyeWithin = peerTimeout / 2
-	// settle is how old a connection must be before it is closed from this side:
-	// a caller to whom the goodbye comes before the handshake is through hears
-	// it not, and hangs until it takes us as lost.
-	settle = 250 * time.Millisecond
-)
+// badEvery is how often a connection logs what it dropped.
+const badEvery = 10 * time.Second
 
-// conn is one connection. Its goroutine does all of its reading.
+// conn is one connection, from the caller who waits for an answer to its end.
+// Its goroutine does all of its reading.
 type conn struct {
 	s     *Server
-	sock  *socket
+	call  *wire.Call
+	entry sync.Once  // answers the caller
+	sock  *wire.Conn // nil: not let in
 	place *ingest.Place
 	peers *run.Group
 	log   *slog.Logger
@@ -51,24 +43,21 @@ type conn struct {
 	badLogged time.Time
 }
 
-func newConn(s *Server, sock *socket, place *ingest.Place, peers *run.Group) *conn {
-	c := &conn{s: s, sock: sock, place: place, peers: peers, counters: new(ingest.Counters), log: s.log.With("remote", sock.remote)}
+func newConn(s *Server, call *wire.Call, place *ingest.Place, peers *run.Group) *conn {
+	c := &conn{s: s, call: call, place: place, peers: peers, counters: new(ingest.Counters), log: s.log.With("remote", call.Remote())}
 	c.lastRead.Store(time.Now().UnixNano())
 	return c
 }
 
 // run is the whole life of the connection.
 func (c *conn) run(ctx context.Context) error {
-	defer c.sock.Close() // also behind a panic; a second time otherwise
-	// The end of the server wakes the reader. SRT's goodbye has no words.
-	stop := context.AfterFunc(ctx, c.sock.Close)
-	defer stop()
-
-	began := time.Now()
+	defer func() { // also behind a panic
+		c.entry.Do(func() {}) // whoever answers him now comes too late
+		if c.sock != nil {
+			c.sock.Close()
+		}
+	}()
 	cause := c.serve(ctx)
-	pause(ctx, settle-time.Since(began))
-	c.sample() // before the socket is gone
-	c.sock.Close()
 	level := slog.LevelInfo
 	if _, refused := errors.AsType[refusedError](cause); refused { // it is an event
 		level = slog.LevelDebug
@@ -88,46 +77,28 @@ func (r refusedError) Unwrap() error { return r.reason }
 // serve opens, feeds and closes the publication. The error is why the
 // connection ends.
 func (c *conn) serve(ctx context.Context) error {
-	id, err := c.sock.streamID()
+	pub, r, err := c.enter(ctx)
 	if err != nil {
-		return fault.New(fault.ConnectionLost, "the connection to the encoder broke at once").Because(err)
+		return err
 	}
-	a, err := c.s.o.Grammar.SRT(id)
-	if err != nil {
-		return c.refuse(id, err) // the handshake asked the same
-	}
-	r := a.Request
-	r.Remote, r.Encoder, r.Counters = c.sock.remote, c.sock.peer(), c.counters
-	c.counters.Link.Encrypted.Store(c.sock.secured())
-	if err := c.unsafely(a); err != nil {
-		return c.refuse(id, err)
-	}
-	pub, err := c.open(ctx, r)
-	if err != nil {
-		return c.refuse(id, err)
-	}
+	c.s.join(c)
+	defer c.s.part(c)
 	c.s.stats.Publications.Add(1)
 	defer c.s.stats.Publications.Add(-1)
 	cause := error(fault.New(fault.InternalError, "the connection of the encoder met an error of the server"))
 	defer func() { pub.Close(fault.From(cause)) }() // also behind a panic
+	// The end of the server wakes the reader. SRT's goodbye has no words.
+	stop := context.AfterFunc(ctx, c.sock.Close)
+	defer stop()
 
 	c.place.Published()
 	c.s.stats.link(c, LinkInfo{Stream: r.Stream, Index: r.Index, ServerIndex: r.ServerIndex, Remote: r.Remote, Link: &c.counters.Link})
 	defer c.s.stats.unlink(c)
+	defer c.sample()
 	c.log = c.log.With("stream", r.Name(), "server_index", r.ServerIndex)
-	c.log.Info("publishing", "encoder", r.Encoder, "encrypted", c.counters.Link.Encrypted.Load())
+	c.log.Info("publishing", "encoder", r.Encoder, "encrypted", c.sock.Encrypted())
 	cause = c.feed(ctx, pub, r)
 	return cause
-}
-
-// unsafely refuses a connection that is not encrypted though it must be.
-// libsrt has seen to it in the handshake; a passphrase may have come since.
-func (c *conn) unsafely(a ingest.SRTAddress) error {
-	want, err := c.s.passphrase(a)
-	if err != nil || want == "" || c.counters.Link.Encrypted.Load() {
-		return err
-	}
-	return fault.New(fault.BadToken, "the stream has a passphrase and the encoder does not encrypt; set the passphrase in the encoder")
 }
 
 // open asks the gate, in turn with other connections.
@@ -143,14 +114,6 @@ func (c *conn) open(ctx context.Context, r ingest.Request) (ingest.Publication, 
 	return c.s.o.Gate.Open(ctx, r)
 }
 
-// refuse counts a refusal and keeps it for the caller's next try.
-func (c *conn) refuse(streamID string, err error) error {
-	e := fault.From(err)
-	c.s.stats.refuse(e.Reason)
-	c.s.refused.keep(c.sock.remote.Addr(), streamID, e, time.Now())
-	return refusedError{e}
-}
-
 // feed maps messages to packets until the publication ends. The error is why.
 func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Request) (cause error) {
 	cause = fault.New(fault.InternalError, "the connection of the encoder met an error of the server")
@@ -163,7 +126,7 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Reques
 		close(ended)
 	}()
 	// A dismissal must reach a peer that sends nothing.
-	err := c.peers.Detach("srt dismissal "+c.sock.remote.String(), func(context.Context) error {
+	err := c.peers.Detach("srt dismissal "+c.sock.Remote().String(), func(context.Context) error {
 		select {
 		case <-pub.Done():
 			c.sock.Close()
@@ -178,7 +141,7 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Reques
 	c.lastRead.Store(now.UnixNano())
 	f := newFeeder(pub, more, now)
 	d := ts.New(ts.Options{Sink: f, Slab: &c.slab, Start: now, Bad: c.bad})
-	buf := make([]byte, maxMessage)
+	buf := make([]byte, wire.MaxMessage)
 	for {
 		n, err := c.sock.Read(buf)
 		if err != nil {
@@ -217,7 +180,7 @@ func (c *conn) furtherTracks(ctx context.Context, r ingest.Request, ended <-chan
 				}
 				return nil
 			}
-			if err := c.peers.Detach("srt track "+own.Name()+" "+c.sock.remote.String(), ask, nil); err != nil {
+			if err := c.peers.Detach("srt track "+own.Name()+" "+c.sock.Remote().String(), ask, nil); err != nil {
 				return nil // shutting down; the connection is, too
 			}
 			return answer
@@ -262,7 +225,17 @@ func (c *conn) look(now time.Time, limit time.Duration) {
 func (c *conn) sample() {
 	c.lookMu.Lock()
 	defer c.lookMu.Unlock()
-	c.sock.sample(&c.counters.Link)
+	st, l := c.sock.Stats(), &c.counters.Link
+	l.RTT.Store(int64(st.RTT))
+	l.Latency.Store(int64(st.Latency))
+	l.Buffered.Store(int64(st.Buffered))
+	l.Rate.Store(st.Rate)
+	l.Bandwidth.Store(st.Bandwidth)
+	l.Packets.Store(st.Packets)
+	l.Lost.Store(st.Lost)
+	l.Retransmitted.Store(st.Retransmitted)
+	l.Dropped.Store(st.Dropped)
+	l.Undecrypted.Store(st.Undecrypted)
 	now := totalsOf(&c.counters.Link)
 	c.s.stats.add(c.counted, now)
 	c.counted = now
@@ -274,7 +247,6 @@ func (c *conn) why(ctx context.Context, pub ingest.Publication, err error) error
 	if cause := pub.Cause(); cause != nil {
 		return cause
 	}
-	silent := time.Since(time.Unix(0, c.lastRead.Load()))
 	switch {
 	case ctx.Err() != nil:
 		return errDraining()
@@ -282,7 +254,7 @@ func (c *conn) why(ctx context.Context, pub ingest.Publication, err error) error
 		return fault.New(fault.Idle, "nothing came for %s", c.s.o.IdleTimeout)
 	case fault.ReasonOf(err) != "":
 		return err
-	case silent < goodbyeWithin:
+	case errors.Is(err, io.EOF):
 		return fault.New(fault.Unpublished, "the encoder ended the publication")
 	}
 	return fault.New(fault.ConnectionLost, "the connection to the encoder broke").Because(err)

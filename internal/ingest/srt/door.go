@@ -1,93 +1,134 @@
-//go:build srt
-
 package srt
 
 import (
+	"context"
 	"errors"
-	"net"
-	"net/netip"
 	"time"
-
-	"github.com/haivision/srtgo"
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
-	"github.com/klive-media/klive/internal/run"
+	wire "github.com/klive-media/klive/internal/srt"
 )
 
-// decide answers a caller in the handshake: false turns him away. libsrt calls
-// it on the thread that receives for the whole port, so that it only looks at
-// memory.
-func (s *Server) decide(sock *srtgo.SrtSocket, addr *net.UDPAddr, streamID string) bool {
-	var passphrase string
-	err := run.Protect("srt handshake", func() (err error) {
-		passphrase, err = s.admissible(remoteOf(addr), streamID, time.Now())
-		return err
-	})
-	if p, ok := errors.AsType[*run.PanicError](err); ok {
-		s.stats.Panics.Add(1)
-		s.log.Error("an SRT caller was turned away by an error of the server", "panic", p.Value, "stack", string(p.Stack))
-	}
-	if err == nil && passphrase != "" {
-		// The caller proves that he has it when libsrt goes on with the handshake.
-		if err = sock.SetSockOptString(srtgo.SRTO_PASSPHRASE, passphrase); err != nil {
-			s.log.Error("a passphrase of SRT cannot be used; it must have 10 to 79 bytes", "error", err)
+const (
+	// answerWithin is how long a caller waits for the gate in the handshake:
+	// libsrt gives up after three seconds. Then he is let in, and hears of a
+	// refusal with his next try.
+	answerWithin = 2 * time.Second
+	// passphraseWithin bounds the question for a stream's passphrase, which must
+	// be answered before he can be let in.
+	passphraseWithin = 2 * time.Second
+)
+
+// enter decides about a caller and answers him. An error says why he was
+// turned away, and that he knows it or will with his next try.
+func (c *conn) enter(ctx context.Context) (ingest.Publication, ingest.Request, error) {
+	a, err := c.s.admissible(ctx, c.call)
+	r := a.Request
+	r.Remote, r.Encoder, r.Counters = c.call.Remote(), c.call.Peer(), c.counters
+	if err != nil {
+		if r.Protocol == "" {
+			r.Protocol = "srt"
 		}
+		if ctx.Err() == nil && c.s.o.Witness != nil {
+			c.s.o.Witness.Refused(r, err)
+		}
+		return nil, r, c.refuse(err)
 	}
-	if err == nil {
-		return true
+	c.counters.Link.Encrypted.Store(c.call.Encrypted())
+	late := time.AfterFunc(answerWithin, c.letIn)
+	pub, err := c.open(ctx, r)
+	late.Stop()
+	if err != nil {
+		return nil, r, c.refuse(err)
 	}
-	e := fault.From(err)
-	s.stats.refuse(e.Reason)
-	_ = sock.SetRejectReason(Code(e)) // without it the caller hears of no reason
-	return false
+	if c.letIn(); c.sock == nil {
+		err := fault.New(fault.ConnectionLost, "the encoder was gone before it could be let in")
+		pub.Close(err)
+		return nil, r, refusedError{err}
+	}
+	return pub, r, nil
 }
 
-// admissible gives the passphrase that a caller must have, "" for none, or why
-// he may not come in.
-func (s *Server) admissible(remote netip.AddrPort, streamID string, now time.Time) (passphrase string, err error) {
-	s.stats.Handshakes.Add(1)
-	if s.places.Full(remote.Addr()) {
-		return "", fault.New(fault.LimitExceeded, "the server has as many SRT connections as it may, or too many of this address")
+// letIn answers the caller that he may come in; a second time it only waits
+// until that is done.
+func (c *conn) letIn() {
+	c.entry.Do(func() { c.sock, _ = c.call.Accept() })
+}
+
+// refuse counts a refusal and tells the caller, or keeps it for his next try
+// when he has an answer already.
+func (c *conn) refuse(err error) error {
+	e := fault.From(err)
+	c.s.stats.refuse(e.Reason)
+	code := Code(e)
+	if r, ok := errors.AsType[*wire.Rejection](err); ok {
+		code = r.Code
 	}
-	if e := s.refused.find(remote.Addr(), streamID, now); e != nil {
-		return "", e
+	told := false
+	c.entry.Do(func() { told = c.call.Reject(code) })
+	if !told {
+		c.s.refused.keep(c.call.Remote().Addr(), c.call.StreamID(), e, time.Now())
 	}
-	a, err := s.o.Grammar.SRT(streamID)
+	return refusedError{e}
+}
+
+// admissible reads what a caller asks for and sees that he has the passphrase.
+// The address is as much as could be read.
+func (s *Server) admissible(ctx context.Context, call *wire.Call) (ingest.SRTAddress, error) {
+	if e := s.refused.find(call.Remote().Addr(), call.StreamID(), time.Now()); e != nil {
+		return ingest.SRTAddress{}, e
+	}
+	a, err := s.o.Grammar.SRT(call.StreamID())
 	if err != nil {
-		s.hear(ingest.Request{Protocol: "srt"}, remote, err)
-		return "", err
+		return ingest.SRTAddress{}, err
 	}
-	a.Remote, a.Counters = remote, new(ingest.Counters)
-	if passphrase, err = s.passphrase(a); err == nil && s.o.Check != nil {
-		err = s.o.Check(a.Request)
-	}
+	a.Remote = call.Remote()
+	passphrase, err := s.passphrase(ctx, a)
 	if err != nil {
-		s.hear(a.Request, remote, err)
-		return "", err
+		return a, err
 	}
-	return passphrase, nil
+	return a, s.unlock(call, passphrase)
+}
+
+// unlock sees that a caller has the passphrase.
+func (s *Server) unlock(call *wire.Call, passphrase string) error {
+	err := call.Unlock(passphrase)
+	rejection, told := errors.AsType[*wire.Rejection](err)
+	switch {
+	case err == nil:
+		return nil
+	case !told:
+		s.log.Error("a passphrase of SRT cannot be used", "error", err)
+		return fault.New(fault.InternalError, "the passphrase of the stream cannot be used").Because(err)
+	case rejection.Code == wire.CodeBadSecret:
+		return fault.New(fault.BadPassphrase, "the encoder encrypts with another passphrase than the stream's").Because(err)
+	case rejection.Code == wire.CodeUnsecure && call.Encrypted():
+		return fault.New(fault.BadPassphrase, "the encoder encrypts and the stream has no passphrase; clear the passphrase in the encoder").Because(err)
+	case rejection.Code == wire.CodeUnsecure:
+		return fault.New(fault.BadPassphrase, "the stream has a passphrase and the encoder does not encrypt; set the passphrase in the encoder").Because(err)
+	}
+	return fault.New(fault.ProtocolError, "the encoder's key material cannot be used: it must be made for AES-CTR").Because(err)
 }
 
 // passphrase is the one a caller must have: that of his address, else that of
 // the stream, else the server's.
-func (s *Server) passphrase(a ingest.SRTAddress) (string, error) {
+func (s *Server) passphrase(ctx context.Context, a ingest.SRTAddress) (string, error) {
 	if a.Sealed != "" {
 		return ingest.Unseal(a.Sealed, s.o.SealKey, s.o.SealVector)
 	}
 	if s.o.Passphrase != nil {
-		if p, ok := s.o.Passphrase(a.Request); ok && p != "" {
-			return p, nil
+		ctx, cancel := context.WithTimeout(ctx, passphraseWithin)
+		defer cancel()
+		if p, err := s.o.Passphrase(ctx, a.Request); err != nil || p != "" {
+			return p, err
 		}
 	}
 	return s.o.ServerPassphrase, nil
 }
 
-// hear leaves a refusal for the witness, unless too many wait.
-func (s *Server) hear(r ingest.Request, remote netip.AddrPort, err error) {
-	r.Remote, r.Counters = remote, new(ingest.Counters)
-	select {
-	case s.told <- testimony{request: r, err: err}:
-	default:
-	}
+// overloaded turns a caller away for whom there is no place.
+func (s *Server) overloaded(call *wire.Call) {
+	s.stats.refuse(fault.LimitExceeded)
+	call.Reject(CodeOverloaded)
 }

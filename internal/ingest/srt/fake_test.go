@@ -1,5 +1,3 @@
-//go:build srt
-
 package srt
 
 import (
@@ -16,11 +14,15 @@ import (
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
-	"github.com/klive-media/klive/internal/ingest/srt/srttest"
 	"github.com/klive-media/klive/internal/media"
+	wire "github.com/klive-media/klive/internal/srt"
+	"github.com/klive-media/klive/internal/srt/srttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The caller of the tests leaves a goroutine behind when it is turned away.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/datarhei/gosrt.Dial.func1"))
+}
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
@@ -206,7 +208,7 @@ type door struct {
 // open starts a door on loopback. change, which may be nil, changes its options.
 func open(t testing.TB, g *gate, change func(*Options)) *door {
 	t.Helper()
-	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{Latency: 40 * time.Millisecond})
+	l, err := wire.Listen(t.Context(), "127.0.0.1:0", wire.Options{Latency: 40 * time.Millisecond})
 	require.NoError(t, err)
 	d := &door{addr: l.Addr(), gate: g, stats: new(Stats), log: new(journal), ended: make(chan error, 1)}
 	o := Options{

@@ -1,5 +1,3 @@
-//go:build srt
-
 package srt
 
 import (

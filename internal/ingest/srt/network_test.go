@@ -1,97 +1,25 @@
-//go:build srt
-
 package srt
 
 import (
-	"math/rand/v2"
-	"net"
 	"os"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klive-media/klive/internal/ingest/srt/srttest"
 	"github.com/klive-media/klive/internal/media"
+	"github.com/klive-media/klive/internal/srt/srttest"
 )
-
-// network is a way between a caller and a door that loses, delays and reorders
-// packets.
-type network struct {
-	net.PacketConn
-	loss   float64 // of all packets
-	jitter time.Duration
-	black  atomic.Bool // nothing comes through
-
-	mu     sync.Mutex // guards rand
-	rand   *rand.Rand
-	timers sync.WaitGroup
-}
-
-// openNetwork makes a way to a door for one caller.
-func openNetwork(t testing.TB, to net.Addr, loss float64, jitter time.Duration) *network {
-	t.Helper()
-	in, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	out, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	n := &network{PacketConn: in, loss: loss, jitter: jitter, rand: rand.New(rand.NewPCG(1, 2))}
-	var caller atomic.Pointer[net.Addr]
-	var ended sync.WaitGroup
-	ended.Go(func() {
-		n.carry(in, func(from net.Addr, b []byte) {
-			caller.Store(&from)
-			_, _ = out.WriteTo(b, to)
-		})
-	})
-	ended.Go(func() {
-		n.carry(out, func(_ net.Addr, b []byte) {
-			if a := caller.Load(); a != nil {
-				_, _ = in.WriteTo(b, *a)
-			}
-		})
-	})
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = out.Close()
-		ended.Wait()
-		n.timers.Wait()
-	})
-	return n
-}
-
-func (n *network) carry(from net.PacketConn, deliver func(net.Addr, []byte)) {
-	buf := make([]byte, 2048)
-	for {
-		size, addr, err := from.ReadFrom(buf)
-		if err != nil {
-			return
-		}
-		n.mu.Lock()
-		lost := n.rand.Float64() < n.loss || n.black.Load()
-		delay := time.Duration(n.rand.Float64() * float64(n.jitter))
-		n.mu.Unlock()
-		if lost {
-			continue
-		}
-		b := append([]byte(nil), buf[:size]...)
-		n.timers.Add(1)
-		time.AfterFunc(delay, func() {
-			defer n.timers.Done()
-			deliver(addr, b)
-		})
-	}
-}
 
 // TestBadNetwork: 5 % loss, 20 ms of jitter and reordering are mended; two
 // seconds of darkness are a discontinuity and nothing worse.
 func TestBadNetwork(t *testing.T) {
 	d := open(t, tokenGate(), nil)
-	n := openNetwork(t, d.addr, 0.05, 20*time.Millisecond)
-	c, err := srttest.Dial(n.LocalAddr(), srttest.Options{StreamID: streamID, Latency: 300 * time.Millisecond})
+	n, err := srttest.OpenNetwork(d.addr, srttest.Conditions{Loss: 0.05, Jitter: 20 * time.Millisecond, Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, n.Close()) })
+	c, err := srttest.Dial(n.Addr(), srttest.Options{StreamID: streamID, Latency: 300 * time.Millisecond})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	list := messages(t, 125, 1)
@@ -100,9 +28,9 @@ func TestBadNetwork(t *testing.T) {
 	for i, b := range list {
 		switch i {
 		case len(list) / 5:
-			n.black.Store(true)
+			n.Darken(true)
 		case len(list) * 3 / 5:
-			n.black.Store(false)
+			n.Darken(false)
 		}
 		<-tick.C
 		_, err := c.Write(b)
@@ -130,7 +58,7 @@ func TestBadNetwork(t *testing.T) {
 		last[q.Track.Kind] = q.DTS
 	}
 	require.NotZero(t, marked)
-	require.LessOrEqual(t, marked, 8, "most of the loss is mended")
+	require.Less(t, marked, 16, "most of the loss is mended: each hole shows in two tracks")
 }
 
 // TestNothingIsLeftBehind: connections that come and go leave no descriptors
@@ -156,7 +84,6 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	cycle(10)
 	files, threads, goroutines := count("/proc/self/fd"), count("/proc/self/task"), runtime.NumGoroutine()
 	cycle(60)
-	// libsrt keeps what is closed for some seconds; the threads of Go stay for the next use.
 	require.Eventually(t, func() bool {
 		return count("/proc/self/fd") <= files+4 && count("/proc/self/task") <= threads+8 && runtime.NumGoroutine() <= goroutines+2
 	}, patience, 50*time.Millisecond, "%d %d %d, then %d %d %d", files, threads, goroutines,

@@ -1,5 +1,3 @@
-//go:build srt
-
 package srt
 
 import (
@@ -14,8 +12,8 @@ import (
 
 // The rejection codes of the handshake (SRT Access Control Guidelines). A
 // caller's log shows them as they are, or with 1000 added as on the wire. The
-// codes 10 (wrong passphrase) and 11 (passphrase missing, or not wanted) come
-// from libsrt.
+// codes below 1000 are the wire's: 10 for a wrong passphrase, 11 for one that is
+// missing or not wanted.
 const (
 	CodeBadStreamID  = 1400 // the stream id cannot be read, or lacks something
 	CodeUnauthorized = 1401 // the token is wrong

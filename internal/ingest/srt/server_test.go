@@ -1,12 +1,9 @@
-//go:build srt
-
 package srt
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -17,8 +14,9 @@ import (
 
 	"github.com/klive-media/klive/internal/fault"
 	"github.com/klive-media/klive/internal/ingest"
-	"github.com/klive-media/klive/internal/ingest/srt/srttest"
 	"github.com/klive-media/klive/internal/media"
+	wire "github.com/klive-media/klive/internal/srt"
+	"github.com/klive-media/klive/internal/srt/srttest"
 )
 
 // send writes messages, which must be taken.
@@ -89,8 +87,8 @@ func TestEncryption(t *testing.T) {
 		passphrase string
 		code       int
 	}{
-		"wrong passphrase": {"correct horse cattery", srttest.CodeBadSecret},
-		"no passphrase":    {"", srttest.CodeUnsecure},
+		"wrong passphrase": {"correct horse cattery", wire.CodeBadSecret},
+		"no passphrase":    {"", wire.CodeUnsecure},
 	} {
 		t.Run(about, func(t *testing.T) {
 			_, err := d.dial(srttest.Options{Passphrase: c.passphrase})
@@ -112,7 +110,12 @@ func TestPassphraseOfTheStream(t *testing.T) {
 	d := open(t, newGate(), func(o *Options) {
 		o.Grammar = ingest.KalturaGrammar("kLive")
 		o.ServerPassphrase, o.SealKey = server, "klive"
-		o.Passphrase = func(r ingest.Request) (string, bool) { return own, r.Stream == "0_rkij47dr" }
+		o.Passphrase = func(_ context.Context, r ingest.Request) (string, error) {
+			if r.Stream != "0_rkij47dr" {
+				return "", nil
+			}
+			return own, nil
+		}
 	})
 	const (
 		withOwn    = "#:::e=0_rkij47dr,st=0,p=s3cret"
@@ -123,9 +126,9 @@ func TestPassphraseOfTheStream(t *testing.T) {
 		id, passphrase string
 		code           int
 	}{
-		{withOwn, own, 0}, {withOwn, server, srttest.CodeBadSecret}, {withOwn, "", srttest.CodeUnsecure},
-		{without, server, 0}, {without, own, srttest.CodeBadSecret}, {without, "", srttest.CodeUnsecure},
-		{withSealed, "mySrtPassphrase1", 0}, {withSealed, own, srttest.CodeBadSecret}, {withSealed, "", srttest.CodeUnsecure},
+		{withOwn, own, 0}, {withOwn, server, wire.CodeBadSecret}, {withOwn, "", wire.CodeUnsecure},
+		{without, server, 0}, {without, own, wire.CodeBadSecret}, {without, "", wire.CodeUnsecure},
+		{withSealed, "mySrtPassphrase1", 0}, {withSealed, own, wire.CodeBadSecret}, {withSealed, "", wire.CodeUnsecure},
 		{withSealed[:len(withSealed)-3], "mySrtPassphrase1", CodeBadStreamID},
 	} {
 		t.Run(c.id+" "+c.passphrase, func(t *testing.T) {
@@ -144,7 +147,7 @@ func TestPassphraseOfTheStream(t *testing.T) {
 func TestEncryptedCallerOfAServerWithoutPassphrase(t *testing.T) {
 	d := open(t, tokenGate(), nil)
 	_, err := d.dial(srttest.Options{Passphrase: "0123456789"})
-	requireCode(t, srttest.CodeUnsecure, err)
+	requireCode(t, wire.CodeUnsecure, err)
 }
 
 func TestAPassphraseThatCannotBeUsedLetsNobodyIn(t *testing.T) {
@@ -165,24 +168,21 @@ func (w witness) Refused(r ingest.Request, err error) {
 
 func TestCodesTellRefusalsApart(t *testing.T) {
 	w := witness{make(chan string, 16)}
-	d := open(t, newGate(), func(o *Options) {
-		o.Witness = w
-		o.Check = func(r ingest.Request) error {
-			if r.Index == 3 {
-				return fault.New(fault.StreamBusy, "another encoder")
-			}
-			if r.Index == 4 {
-				return fault.New(fault.TooManyStreams, "full")
-			}
-			if r.Index == 5 {
-				return fault.New(fault.BackendUnavailable, "is being asked")
-			}
-			if r.Index == 6 {
-				panic("a test wants it so")
-			}
-			return checkToken(r)
+	g := newGate()
+	g.refuse = func(r ingest.Request) error {
+		switch r.Index {
+		case 3:
+			return fault.New(fault.StreamBusy, "another encoder")
+		case 4:
+			return fault.New(fault.TooManyStreams, "full")
+		case 5:
+			return fault.New(fault.BackendUnavailable, "is being asked")
+		case 6:
+			panic("a test wants it so")
 		}
-	})
+		return checkToken(r)
+	}
+	d := open(t, g, func(o *Options) { o.Witness = w })
 	for id, code := range map[string]int{
 		"#!::r=lobby_1,token=wrong":             CodeUnauthorized,
 		"#!::r=hall_1,token=s3cret":             CodeNotFound,
@@ -200,18 +200,21 @@ func TestCodesTellRefusalsApart(t *testing.T) {
 			requireCode(t, code, err)
 		})
 	}
+	_, err := d.dial(srttest.Options{Passphrase: "0123456789"})
+	requireCode(t, wire.CodeUnsecure, err)
 	heard := map[string]int{}
-	for range 9 { // a panic is ours to explain
+	for range 5 { // the gate tells of those it was asked about
 		heard[await(t, w.heard, "testimony")]++
 	}
-	require.Equal(t, 1, heard["srt 127.0.0.1 lobby BAD_TOKEN"], heard)
-	require.Equal(t, 1, heard["srt 127.0.0.1 hall STREAM_NOT_FOUND"], heard)
-	require.Equal(t, 1, heard["srt 127.0.0.1  BAD_ADDRESS"], heard)
-	require.Equal(t, 2, heard["srt 127.0.0.1  MISSING_ARGUMENT"], heard)
+	require.Equal(t, map[string]int{
+		"srt 127.0.0.1  BAD_ADDRESS": 1, "srt 127.0.0.1  BAD_STREAM_NAME": 1, "srt 127.0.0.1  MISSING_ARGUMENT": 2,
+		"srt 127.0.0.1 lobby BAD_PASSPHRASE": 1,
+	}, heard)
 	require.EqualValues(t, 1, d.stats.Panics.Load())
 	require.Empty(t, d.gate.opened)
 	require.Zero(t, d.stats.Accepted.Load())
 	require.EqualValues(t, 1, d.stats.Refused()[fault.BadToken])
+	require.EqualValues(t, 1, d.stats.Refused()[fault.BadPassphrase])
 	require.NotContains(t, d.log.String(), "s3cret")
 	longest := "#!::r=lobby_1,token=s3cret,x=" + strings.Repeat("x", ingest.MaxStreamID-29)
 	d.call(t, srttest.Options{StreamID: longest})
@@ -224,15 +227,27 @@ func TestNoStreamID(t *testing.T) {
 	requireCode(t, CodeBadStreamID, err)
 }
 
+// The caller is let in before he gives up, and a refusal
+// that comes later is told with the next try.
 func TestRefusalBehindTheHandshakeIsToldWithTheNextTry(t *testing.T) {
-	d := open(t, tokenGate(), nil)
-	const wrong = "#!::r=lobby_1,token=wrong"
-	c, err := d.dial(srttest.Options{StreamID: wrong})
-	if err == nil { // it may come so soon that the handshake is not over
-		untilGone(t, c)
+	g := newGate()
+	release, asked := make(chan struct{}), make(chan struct{}, 1)
+	g.refuse = func(r ingest.Request) error {
+		if r.Token == "wrong" {
+			asked <- struct{}{}
+			<-release
+		}
+		return checkToken(r)
 	}
-	_, err = d.dial(srttest.Options{StreamID: wrong})
+	d := open(t, g, nil)
+	const wrong = "#!::r=lobby_1,token=wrong"
+	c := d.call(t, srttest.Options{StreamID: wrong}) // about answerWithin
+	await(t, asked, "question")
+	close(release)
+	untilGone(t, c)
+	_, err := d.dial(srttest.Options{StreamID: wrong})
 	requireCode(t, CodeUnauthorized, err)
+	require.Empty(t, asked, "nobody was asked again")
 	d.call(t, srttest.Options{})
 	await(t, d.gate.opened, "publication: a wrong token locks nobody out")
 }
@@ -285,7 +300,7 @@ func TestCodes(t *testing.T) {
 }
 
 func TestAHundredCallersAtOnceAllGetAnAnswer(t *testing.T) {
-	d := open(t, tokenGate(), func(o *Options) { o.Check = checkToken })
+	d := open(t, tokenGate(), nil)
 	var wg sync.WaitGroup
 	answers := make(chan error, 100)
 	for i := range 100 {
@@ -347,12 +362,17 @@ func TestAGateThatTakesTooLong(t *testing.T) {
 		return nil
 	}
 	d := open(t, g, func(o *Options) { o.MaxOpening, o.OpenTimeout = 1, 100*time.Millisecond })
-	d.call(t, srttest.Options{})
+	first := make(chan error, 1)
+	go func() {
+		_, err := d.dial(srttest.Options{})
+		first <- err
+	}()
 	await(t, asked, "question")
-	second := d.call(t, srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
-	untilGone(t, second)
-	require.EqualValues(t, 1, d.stats.Refused()[fault.LimitExceeded])
+	_, err := d.dial(srttest.Options{StreamID: "#!::r=lobby_2,token=s3cret"})
 	close(release)
+	requireCode(t, CodeOverloaded, err)
+	require.EqualValues(t, 1, d.stats.Refused()[fault.LimitExceeded])
+	require.NoError(t, await(t, first, "answer"))
 }
 
 func TestLimits(t *testing.T) {
@@ -468,29 +488,8 @@ func TestConnectAndDrop(t *testing.T) {
 	require.Empty(t, d.stats.Links())
 }
 
-func TestListen(t *testing.T) {
-	for _, address := range []string{":0", "127.0.0.1:0", "[::]:0", "0.0.0.0:0"} {
-		l, err := Listen(t.Context(), address, ListenOptions{})
-		require.NoError(t, err, address)
-		port := l.Addr().(*net.UDPAddr).Port
-		require.NotZero(t, port)
-		_, err = srttest.Dial(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, srttest.Options{})
-		requireCode(t, CodeUnavailable, err) // reached, and no Server runs on it
-		if address == "127.0.0.1:0" {
-			_, err := Listen(t.Context(), fmt.Sprint("127.0.0.1:", port), ListenOptions{})
-			require.Error(t, err, "the port is taken")
-		}
-		l.Close()
-		l.Close()
-	}
-	for _, address := range []string{"", "127.0.0.1", "127.0.0.1:x", "no.such.host.invalid:0"} {
-		_, err := Listen(t.Context(), address, ListenOptions{})
-		require.Error(t, err, address)
-	}
-}
-
 func TestRunEndsWithItsContext(t *testing.T) {
-	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{})
+	l, err := wire.Listen(t.Context(), "127.0.0.1:0", wire.Options{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -498,7 +497,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 }
 
 func TestABrokenListenerIsAnError(t *testing.T) {
-	l, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{})
+	l, err := wire.Listen(t.Context(), "127.0.0.1:0", wire.Options{})
 	require.NoError(t, err)
 	l.Close()
 	require.Error(t, New(Options{Listener: l, Gate: newGate()}).Run(t.Context()))

@@ -1,5 +1,3 @@
-//go:build srt
-
 package srt
 
 import (
@@ -19,7 +17,7 @@ type Stats struct {
 	Connections  atomic.Int64  // open now
 	Publications atomic.Int64  // on air now, or about to be
 	Handshakes   atomic.Uint64 // callers that asked to come in
-	Accepted     atomic.Uint64 // connections ever; fewer than were let in when passphrases are wrong
+	Accepted     atomic.Uint64 // of those: let in by the gate
 	BytesIn      atomic.Uint64 // of messages, SRT's own overhead left out
 	Messages     atomic.Uint64
 	BadMessages  atomic.Uint64 // transport packets and units dropped because they could not be read
