@@ -19,7 +19,8 @@ type addresses Server
 var _ control.Addresses = (*addresses)(nil)
 
 // Publish implements control.Addresses.
-func (a *addresses) Publish(e stream.Entry, token string) control.AddressBook {
+func (a *addresses) Publish(e stream.Entry, secrets stream.Secrets) control.AddressBook {
+	token := secrets.Token
 	media := a.mediaURL()
 	book := control.AddressBook{
 		Player:   media + "/live/" + e.ID + "/",
@@ -36,6 +37,9 @@ func (a *addresses) Publish(e stream.Entry, token string) control.AddressBook {
 				Protocol: scheme, ServerIndex: server, URL: paste.URL, Server: paste.Server, Key: paste.Key,
 			})
 		}
+	}
+	for server := range 2 {
+		book.Publish = append(book.Publish, a.srt(e, secrets, a.cfg.SRT.Passphrase.Reveal(), server))
 	}
 	return book
 }
@@ -144,6 +148,7 @@ func (s *Server) announce(ctx context.Context) error {
 		scheme = "rtmps"
 	}
 	paste := a.rtmp(scheme, e, token, 0)
+	srt := a.srt(e, stream.Secrets{Token: token}, s.cfg.SRT.Passphrase.Reveal(), 0)
 	media := a.mediaURL()
 	program := "bin/klive"
 	if len(os.Args) > 0 {
@@ -160,12 +165,13 @@ This is the first start: a stream named %q was made. Its stream key is a secret.
              Server      %s
              Stream Key  %s
   ffmpeg   ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv "%s"
+  SRT      ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f mpegts "%s"
   Watch    %s/live/%s/
   Control  %s://%s/   or   %s ctl%s streams list
 
   See the addresses again with: %s ctl%s streams addresses %s
 
-`, e.ID, paste.Server, paste.Key, paste.URL, media, e.ID, overview, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
+`, e.ID, paste.Server, paste.Key, paste.URL, srt.URL, media, e.ID, overview, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
 	if err != nil {
 		return fmt.Errorf("print the first addresses: %w", err)
 	}

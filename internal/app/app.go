@@ -43,6 +43,9 @@ type Options struct {
 	// Output gets the addresses of the first start, which hold a token and so
 	// never go through the logger.
 	Output io.Writer
+	// Outputs are run for every broadcast, beside those that the configuration
+	// asks for.
+	Outputs []egress.Output
 	// Hurry, when closed, ends a drain at once.
 	Hurry <-chan struct{}
 }
@@ -150,7 +153,9 @@ func (s *Server) openAuthority(ctx context.Context) error {
 	s.grammar = ingest.CatalogGrammar(application)
 	declared := make([]catalog.Declared, 0, len(s.cfg.Streams))
 	for _, d := range s.cfg.Streams {
-		declared = append(declared, catalog.Declared{ID: d.ID, Token: d.Token.Reveal(), Partner: d.Partner})
+		declared = append(declared, catalog.Declared{
+			ID: d.ID, Token: d.Token.Reveal(), Partner: d.Partner, Passphrase: d.SRTPassphrase.Reveal(),
+		})
 	}
 	var err error
 	s.catalog, err = catalog.Open(ctx, catalog.Options{Store: s.store, Declared: declared, Logger: s.log})
@@ -204,6 +209,7 @@ func (s *Server) openShelves(context.Context) error {
 }
 
 func (s *Server) openRegistry(ctx context.Context) error {
+	s.outputs = append(s.outputs, s.opts.Outputs...)
 	s.registry = stream.NewRegistry(stream.Options{
 		Authority: s.authority(), Store: s.shelves, Journal: s.events, Outputs: s.outputs, Logger: s.log,
 		Limits: stream.Limits{

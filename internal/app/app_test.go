@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klive-media/klive/internal/config"
+	"github.com/klive-media/klive/internal/egress"
 	"github.com/klive-media/klive/internal/store"
 )
 
@@ -23,6 +24,7 @@ func testConfig(t *testing.T) config.Config {
 	c := config.Default()
 	c.DataDir = t.TempDir()
 	c.RTMP.Listen = "127.0.0.1:0"
+	c.SRT.Listen = "127.0.0.1:0"
 	c.MediaHTTP.Listen = "127.0.0.1:0"
 	c.Control.GRPCListen = "127.0.0.1:0"
 	c.Control.HTTPListen = "127.0.0.1:0"
@@ -36,12 +38,13 @@ type started struct {
 	stop   func() error
 }
 
-func start(t *testing.T, c config.Config) *started {
+// start runs a server, with outputs beside its own.
+func start(t *testing.T, c config.Config, outputs ...egress.Output) *started {
 	t.Helper()
 	st := &started{output: new(bytes.Buffer)}
 	var err error
 	st.Server, err = New(t.Context(), Options{
-		Config: config.Loaded{Config: c}, Version: "test", Logger: slog.New(slog.DiscardHandler), Output: st.output,
+		Config: config.Loaded{Config: c}, Version: "test", Logger: slog.New(slog.DiscardHandler), Output: st.output, Outputs: outputs,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

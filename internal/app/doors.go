@@ -6,10 +6,21 @@ import (
 	"net"
 
 	"github.com/klive-media/klive/internal/ingest/rtmp"
+	"github.com/klive-media/klive/internal/ingest/srt"
+	wire "github.com/klive-media/klive/internal/srt"
 )
 
 // openDoors makes the doors in; adding a protocol adds a row here.
 func (s *Server) openDoors(ctx context.Context) error {
+	for _, open := range []func(context.Context) error{s.openRTMP, s.openSRT} {
+		if err := open(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) openRTMP(ctx context.Context) error {
 	stats := new(rtmp.Stats)
 	s.collectRTMP(stats)
 	l, err := s.listen(ctx, "rtmp", s.cfg.RTMP.Listen)
@@ -47,4 +58,25 @@ func (s *Server) rtmpDoor(name string, l net.Listener, stats *rtmp.Stats) {
 		HandshakeTimeout: s.cfg.RTMP.HandshakeTimeout, WriteTimeout: s.cfg.RTMP.WriteTimeout,
 		Draining: s.health.Draining(),
 	})})
+}
+
+func (s *Server) openSRT(ctx context.Context) error {
+	c := s.cfg.SRT
+	l, err := wire.Listen(ctx, c.Listen, wire.Options{Latency: c.Latency})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, l.Close)
+	s.listened("srt", l.Addr())
+	o := srt.Options{
+		Listener: l, Gate: s.registry, Witness: s.registry, Grammar: s.grammar, Log: s.log, Stats: new(srt.Stats),
+		MaxConnections: c.MaxConnections, MaxWaiting: c.MaxWaiting, ServerPassphrase: c.Passphrase.Reveal(),
+		Passphrase: s.passphrases(),
+	}
+	if s.bridged() {
+		o.SealKey, o.SealVector = s.cfg.Kaltura.SealKey(), s.cfg.Kaltura.SRTIV.Reveal()
+	}
+	s.collectSRT(o.Stats, l.Stats())
+	s.doors = append(s.doors, door{"srt", srt.New(o)})
+	return nil
 }

@@ -24,7 +24,7 @@ func (c *Catalog) Authenticate(ctx context.Context, r ingest.Request) (stream.Gr
 	if r.Token == "" {
 		return stream.Grant{}, fault.New(fault.MissingArgument, "the address has no token; add ?t=TOKEN behind the stream name")
 	}
-	if !sameSecret(r.Token, found.token) {
+	if !sameSecret(r.Token, found.secrets.Token) {
 		return stream.Grant{}, c.wrongToken(ctx, r, found.guessed())
 	}
 	if found.entry.Partner != 0 && r.Partner != 0 && r.Partner != found.entry.Partner {

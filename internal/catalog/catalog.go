@@ -32,6 +32,8 @@ type Declared struct {
 	ID      string
 	Token   string
 	Partner int
+	// Passphrase is that of SRT; "" is none of its own.
+	Passphrase string
 }
 
 // Options are what a Catalog needs.
@@ -54,10 +56,10 @@ type Catalog struct {
 	changed chan struct{}
 }
 
-// row is an entry with its token.
+// row is an entry with its secrets.
 type row struct {
-	entry stream.Entry
-	token string
+	entry   stream.Entry
+	secrets stream.Secrets
 	// template is the declared id, such as "event-*", that the row was made from;
 	// "" for the others.
 	template string
@@ -115,8 +117,8 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 }
 
 func declaredRow(d Declared, id string, origin stream.Origin, now time.Time) row {
-	return row{token: d.Token, entry: stream.Entry{
-		ID: id, Partner: d.Partner, Origin: origin, Created: now, Updated: now, TokenUpdatedAt: now,
+	return row{secrets: stream.Secrets{Token: d.Token, Passphrase: d.Passphrase}, entry: stream.Entry{
+		ID: id, Partner: d.Partner, Origin: origin, Created: now, Updated: now, TokenUpdatedAt: now, Encrypted: d.Passphrase != "",
 	}}
 }
 
@@ -126,6 +128,7 @@ type record struct {
 	Partner      int               `json:"partner,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Token        string            `json:"token"`
+	Passphrase   string            `json:"passphrase,omitempty"` // of SRT
 	Created      time.Time         `json:"created"`
 	Updated      time.Time         `json:"updated"`
 	TokenUpdated time.Time         `json:"token_updated"`
@@ -136,15 +139,15 @@ func decode(rec store.Record) (row, error) {
 	if err := json.Unmarshal(rec.Value, &v); err != nil {
 		return row{}, fmt.Errorf("decode stream %q: %w", rec.Key, err)
 	}
-	return row{token: v.Token, entry: stream.Entry{
+	return row{secrets: stream.Secrets{Token: v.Token, Passphrase: v.Passphrase}, entry: stream.Entry{
 		ID: rec.Key, DisplayName: v.DisplayName, Partner: v.Partner, Labels: v.Labels, Origin: stream.FromAPI,
-		Created: v.Created, Updated: v.Updated, TokenUpdatedAt: v.TokenUpdated, Revision: rec.Revision,
+		Created: v.Created, Updated: v.Updated, TokenUpdatedAt: v.TokenUpdated, Encrypted: v.Passphrase != "", Revision: rec.Revision,
 	}}, nil
 }
 
 func (r row) encode() ([]byte, error) {
 	return json.Marshal(record{
-		DisplayName: r.entry.DisplayName, Partner: r.entry.Partner, Labels: r.entry.Labels, Token: r.token,
+		DisplayName: r.entry.DisplayName, Partner: r.entry.Partner, Labels: r.entry.Labels, Token: r.secrets.Token, Passphrase: r.secrets.Passphrase,
 		Created: r.entry.Created, Updated: r.entry.Updated, TokenUpdated: r.entry.TokenUpdatedAt,
 	})
 }
@@ -218,10 +221,19 @@ func (c *Catalog) Get(_ context.Context, id string) (stream.Entry, error) {
 	return r.entry, err
 }
 
-// Token implements stream.Entries.
-func (c *Catalog) Token(_ context.Context, id string) (string, error) {
+// Secrets implements stream.Entries.
+func (c *Catalog) Secrets(_ context.Context, id string) (stream.Secrets, error) {
 	r, err := c.covered(id)
-	return r.token, err
+	return r.secrets, err
+}
+
+// Passphrase is the SRT passphrase of the stream that a publisher asks for; ""
+// when it has none of its own, and when there is no such stream: what is wrong
+// with an address, Authenticate says, and slows down who guesses. It does not
+// wait.
+func (c *Catalog) Passphrase(_ context.Context, r ingest.Request) (string, error) {
+	found, _ := c.find(r.Stream)
+	return found.secrets.Passphrase, nil
 }
 
 // covered is the row of an id that is there or that a template covers: its

@@ -132,16 +132,17 @@ func TestStreamsMadeThroughTheAPISurvive(t *testing.T) {
 	require.NoError(t, err)
 	c := open(t, s)
 	changed := c.Changed()
-	e, token, err := c.Create(t.Context(), stream.Entry{ID: "studio", DisplayName: "Studio 1", Partner: 5, Labels: map[string]string{"room": "b"}}, "")
+	e, made, err := c.Create(t.Context(), stream.Entry{ID: "studio", DisplayName: "Studio 1", Partner: 5, Labels: map[string]string{"room": "b"}}, stream.Secrets{})
 	require.NoError(t, err)
 	<-changed
-	require.Len(t, token, 26)
+	require.Len(t, made.Token, 26)
+	require.Empty(t, made.Passphrase)
 	e.DisplayName = "Studio 2"
-	e, err = c.Update(t.Context(), e, e.Revision)
+	e, err = c.Update(t.Context(), e, nil, e.Revision)
 	require.NoError(t, err)
-	_, token2, err := c.RotateToken(t.Context(), "studio")
+	_, rotated, err := c.RotateToken(t.Context(), "studio")
 	require.NoError(t, err)
-	require.NotEqual(t, token, token2)
+	require.NotEqual(t, made.Token, rotated.Token)
 	s.Close()
 
 	c = open(t, openStore(t, dir))
@@ -150,11 +151,11 @@ func TestStreamsMadeThroughTheAPISurvive(t *testing.T) {
 	require.Equal(t, "Studio 2", got.DisplayName)
 	require.Equal(t, map[string]string{"room": "b"}, got.Labels)
 	require.True(t, got.TokenUpdatedAt.After(got.Created))
-	kept, err := c.Token(t.Context(), "studio")
+	kept, err := c.Secrets(t.Context(), "studio")
 	require.NoError(t, err)
-	require.Equal(t, token2, kept)
+	require.Equal(t, rotated, kept)
 
-	_, err = c.Update(t.Context(), got, e.Revision) // the rotation came after it
+	_, err = c.Update(t.Context(), got, nil, e.Revision) // the rotation came after it
 	require.Equal(t, fault.EtagMismatch, fault.ReasonOf(err))
 	require.Equal(t, fault.EtagMismatch, fault.ReasonOf(c.Delete(t.Context(), "studio", e.Revision)))
 	require.NoError(t, c.Delete(t.Context(), "studio", got.Revision))
@@ -167,28 +168,32 @@ func TestCreateRefuses(t *testing.T) {
 	for name, k := range map[string]struct {
 		e     stream.Entry
 		token string
+		pass  string
 		want  fault.Reason
 	}{
-		"declared":          {stream.Entry{ID: "lobby"}, "", fault.AlreadyExistsReason},
-		"template":          {stream.Entry{ID: "event-9"}, "", fault.AlreadyExistsReason},
-		"no id":             {stream.Entry{}, "", fault.InvalidField},
-		"slash":             {stream.Entry{ID: "a/b"}, "", fault.InvalidField},
-		"ends like a name":  {stream.Entry{ID: "studio_1"}, "", fault.InvalidField},
-		"short token":       {stream.Entry{ID: "studio"}, "abc", fault.InvalidField},
-		"token with blanks": {stream.Entry{ID: "studio"}, "abc defgh", fault.InvalidField},
-		"partner":           {stream.Entry{ID: "studio", Partner: -1}, "", fault.InvalidField},
-		"label, strange":    {stream.Entry{ID: "studio", Labels: map[string]string{"a b": "x"}}, "", fault.InvalidField},
-		"label, long key":   {stream.Entry{ID: "studio", Labels: map[string]string{strings.Repeat("k", 129): "x"}}, "", fault.InvalidField},
-		"label, long value": {stream.Entry{ID: "studio", Labels: map[string]string{"k": strings.Repeat("x", 129)}}, "", fault.InvalidField},
-		"long name":         {stream.Entry{ID: "studio", DisplayName: strings.Repeat("x", 257)}, "", fault.InvalidField},
-		"label without key": {stream.Entry{ID: "studio", Labels: map[string]string{"": "x"}}, "", fault.InvalidField},
+		"declared":          {stream.Entry{ID: "lobby"}, "", "", fault.AlreadyExistsReason},
+		"template":          {stream.Entry{ID: "event-9"}, "", "", fault.AlreadyExistsReason},
+		"no id":             {stream.Entry{}, "", "", fault.InvalidField},
+		"slash":             {stream.Entry{ID: "a/b"}, "", "", fault.InvalidField},
+		"ends like a name":  {stream.Entry{ID: "studio_1"}, "", "", fault.InvalidField},
+		"short token":       {stream.Entry{ID: "studio"}, "abc", "", fault.InvalidField},
+		"token with blanks": {stream.Entry{ID: "studio"}, "abc defgh", "", fault.InvalidField},
+		"partner":           {stream.Entry{ID: "studio", Partner: -1}, "", "", fault.InvalidField},
+		"label, strange":    {stream.Entry{ID: "studio", Labels: map[string]string{"a b": "x"}}, "", "", fault.InvalidField},
+		"label, long key":   {stream.Entry{ID: "studio", Labels: map[string]string{strings.Repeat("k", 129): "x"}}, "", "", fault.InvalidField},
+		"label, long value": {stream.Entry{ID: "studio", Labels: map[string]string{"k": strings.Repeat("x", 129)}}, "", "", fault.InvalidField},
+		"long name":         {stream.Entry{ID: "studio", DisplayName: strings.Repeat("x", 257)}, "", "", fault.InvalidField},
+		"short passphrase":  {stream.Entry{ID: "studio"}, "", "ninechars", fault.InvalidField},
+		"long passphrase":   {stream.Entry{ID: "studio"}, "", strings.Repeat("x", 80), fault.InvalidField},
+		"unprintable":       {stream.Entry{ID: "studio"}, "", "tab\tulator tabulator", fault.InvalidField},
+		"label without key": {stream.Entry{ID: "studio", Labels: map[string]string{"": "x"}}, "", "", fault.InvalidField},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := c.Create(t.Context(), k.e, k.token)
+			_, _, err := c.Create(t.Context(), k.e, stream.Secrets{Token: k.token, Passphrase: k.pass})
 			require.Equal(t, k.want, fault.ReasonOf(err), "%v", err)
 		})
 	}
-	_, err := c.Update(t.Context(), stream.Entry{ID: "lobby"}, 0)
+	_, err := c.Update(t.Context(), stream.Entry{ID: "lobby"}, nil, 0)
 	require.Equal(t, fault.ManagedByConfig, fault.ReasonOf(err))
 	require.Equal(t, fault.ManagedByConfig, fault.ReasonOf(c.Delete(t.Context(), "lobby", 0)))
 	_, _, err = c.RotateToken(t.Context(), "nobody")
@@ -197,7 +202,7 @@ func TestCreateRefuses(t *testing.T) {
 
 func TestConcurrentRotationsAllSucceed(t *testing.T) {
 	c := open(t, openStore(t, t.TempDir()))
-	_, _, err := c.Create(t.Context(), stream.Entry{ID: "studio"}, "")
+	_, _, err := c.Create(t.Context(), stream.Entry{ID: "studio"}, stream.Secrets{})
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -240,7 +245,7 @@ func TestFirstStartLeavesADeclaredConfigurationAlone(t *testing.T) {
 
 func TestUnknownStreamsAreSlowedDownByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &Catalog{throttle: newThrottle(), rows: map[string]row{"lobby": {entry: stream.Entry{ID: "lobby"}, token: "s3cret"}}}
+		c := &Catalog{throttle: newThrottle(), rows: map[string]row{"lobby": {entry: stream.Entry{ID: "lobby"}, secrets: stream.Secrets{Token: "s3cret"}}}}
 		ask := func(id, token string) error {
 			_, err := c.Authenticate(t.Context(), ingest.Request{Stream: id, Index: 1, Token: token, Remote: here})
 			return err
@@ -279,9 +284,9 @@ func TestATemplateAnswersBeforeItsFirstPublisher(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, stream.FromTemplate, e.Origin)
 	require.Equal(t, 7, e.Partner)
-	token, err := c.Token(t.Context(), "event-7")
+	secrets, err := c.Secrets(t.Context(), "event-7")
 	require.NoError(t, err)
-	require.Equal(t, "s3cret", token)
+	require.Equal(t, "s3cret", secrets.Token)
 	_, err = c.Get(t.Context(), "lobby")
 	require.Equal(t, fault.StreamNotFound, fault.ReasonOf(err))
 	require.Equal(t, fault.ManagedByConfig, fault.ReasonOf(c.Delete(t.Context(), "event-7", 0)))

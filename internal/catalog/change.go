@@ -32,56 +32,62 @@ var tokenPattern = regexp.MustCompile(`^[0-9A-Za-z._~-]+$`)
 var labelKey = regexp.MustCompile(`^[0-9A-Za-z_.:/*+@-]+$`)
 
 // Create implements stream.Entries.
-func (c *Catalog) Create(ctx context.Context, e stream.Entry, token string) (stream.Entry, string, error) {
-	if err := checkID(e.ID); err != nil {
-		return stream.Entry{}, "", err
+func (c *Catalog) Create(ctx context.Context, e stream.Entry, s stream.Secrets) (stream.Entry, stream.Secrets, error) {
+	if s.Token == "" {
+		s.Token = NewToken()
 	}
-	if err := checkEntry(e); err != nil {
-		return stream.Entry{}, "", err
-	}
-	if token == "" {
-		token = NewToken()
-	} else if err := checkToken(token); err != nil {
-		return stream.Entry{}, "", err
+	for _, err := range []error{checkID(e.ID), checkEntry(e), checkToken(s.Token), checkPassphrase(s.Passphrase)} {
+		if err != nil {
+			return stream.Entry{}, stream.Secrets{}, err
+		}
 	}
 	if _, ok := c.find(e.ID); ok {
-		return stream.Entry{}, "", fault.New(fault.AlreadyExistsReason, "a stream %q exists already, or a template of the configuration covers it", e.ID)
+		return stream.Entry{}, stream.Secrets{}, fault.New(fault.AlreadyExistsReason, "a stream %q exists already, or a template of the configuration covers it", e.ID)
 	}
 	now := time.Now().UTC()
-	r := row{token: token, entry: stream.Entry{
+	r := row{secrets: s, entry: stream.Entry{
 		ID: e.ID, DisplayName: e.DisplayName, Partner: e.Partner, Labels: maps.Clone(e.Labels),
-		Origin: stream.FromAPI, Created: now, Updated: now, TokenUpdatedAt: now,
+		Origin: stream.FromAPI, Created: now, Updated: now, TokenUpdatedAt: now, Encrypted: s.Passphrase != "",
 	}}
 	value, err := r.encode()
 	if err != nil {
-		return stream.Entry{}, "", fmt.Errorf("encode stream: %w", err)
+		return stream.Entry{}, stream.Secrets{}, fmt.Errorf("encode stream: %w", err)
 	}
 	if r.entry.Revision, err = c.streams.Create(ctx, e.ID, value); err != nil {
-		return stream.Entry{}, "", storeFault(e.ID, err)
+		return stream.Entry{}, stream.Secrets{}, storeFault(e.ID, err)
 	}
 	c.keep(r)
-	return r.entry, token, nil
+	return r.entry, s, nil
 }
 
-// Update implements stream.Entries.
-func (c *Catalog) Update(ctx context.Context, e stream.Entry, revision uint64) (stream.Entry, error) {
+// Update implements stream.Entries. A publisher on air stays when the
+// passphrase changes; it needs the new one when it comes back.
+func (c *Catalog) Update(ctx context.Context, e stream.Entry, passphrase *string, revision uint64) (stream.Entry, error) {
 	if err := checkEntry(e); err != nil {
 		return stream.Entry{}, err
 	}
+	if passphrase != nil {
+		if err := checkPassphrase(*passphrase); err != nil {
+			return stream.Entry{}, err
+		}
+	}
 	r, err := c.change(ctx, e.ID, revision, func(r *row) {
 		r.entry.DisplayName, r.entry.Partner, r.entry.Labels = e.DisplayName, e.Partner, maps.Clone(e.Labels)
+		if passphrase != nil {
+			r.secrets.Passphrase, r.entry.Encrypted = *passphrase, *passphrase != ""
+		}
 	})
 	return r.entry, err
 }
 
 // RotateToken implements stream.Entries. The publisher on air stays; it needs
 // the new token when it comes back.
-func (c *Catalog) RotateToken(ctx context.Context, id string) (stream.Entry, string, error) {
+func (c *Catalog) RotateToken(ctx context.Context, id string) (stream.Entry, stream.Secrets, error) {
 	r, err := c.change(ctx, id, 0, func(r *row) {
-		r.token = NewToken()
+		r.secrets.Token = NewToken()
 		r.entry.TokenUpdatedAt = time.Now().UTC()
 	})
-	return r.entry, r.token, err
+	return r.entry, r.secrets, err
 }
 
 // change applies fn to a stream made through the API and stores it. revision 0
@@ -161,6 +167,13 @@ func checkID(id string) error {
 func checkToken(token string) error {
 	if len(token) < minToken || len(token) > maxToken || !tokenPattern.MatchString(token) {
 		return invalid("token", "a token is %d to %d letters, digits, dots, _, ~ and -", minToken, maxToken)
+	}
+	return nil
+}
+
+func checkPassphrase(passphrase string) error {
+	if passphrase != "" && !ingest.ValidPassphrase(passphrase) {
+		return invalid("srt_passphrase", "a passphrase of SRT is %d to %d bytes of printable text, or empty for none", ingest.MinPassphrase, ingest.MaxPassphrase)
 	}
 	return nil
 }

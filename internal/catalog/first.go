@@ -28,7 +28,9 @@ func (c *Catalog) FirstStart(ctx context.Context) (e stream.Entry, token string,
 	empty := len(c.rows) == 0 && len(c.templates) == 0
 	c.mu.Unlock()
 	if empty {
-		e, token, err = c.Create(ctx, stream.Entry{ID: FirstStream, DisplayName: "First stream"}, "")
+		var s stream.Secrets
+		e, s, err = c.Create(ctx, stream.Entry{ID: FirstStream, DisplayName: "First stream"}, s)
+		token = s.Token
 		if err != nil && fault.ReasonOf(err) != fault.AlreadyExistsReason {
 			return e, "", false, fmt.Errorf("make the first stream: %w", err)
 		}

@@ -14,10 +14,11 @@ type Config struct {
 	DataDir   string    `key:"data_dir" doc:"Directory for everything durable: streams, the event log, segments. It is created when missing and belongs to one server process."`
 	Log       Log       `key:"log" doc:"What the server writes about itself, on standard error."`
 	RTMP      RTMP      `key:"rtmp" doc:"The RTMP door, where encoders publish."`
+	SRT       SRT       `key:"srt" doc:"The SRT door, where encoders publish over networks that lose packets."`
 	MediaHTTP MediaHTTP `key:"media_http" doc:"The HTTP listener viewers use: HLS and the player page."`
 	Control   Control   `key:"control" doc:"The control API: gRPC, and REST with metrics and health on HTTP."`
 	Auth      Auth      `key:"auth" doc:"Who may call the control API."`
-	Streams   []Stream  `key:"streams" doc:"Streams declared here, beside those made through the API. An id that ends in * is a template for every id that begins with what stands before it." example:"[{ id: lobby, token: \"s3cret\" }, { id: \"event-*\", token: \"s3cret\", partner: 102 }]"`
+	Streams   []Stream  `key:"streams" doc:"Streams declared here, beside those made through the API. An id that ends in * is a template for every id that begins with what stands before it. SRT encoders of a stream with srt_passphrase (10 to 79 bytes) must have it." example:"[{ id: lobby, token: \"s3cret\" }, { id: \"event-*\", token: \"s3cret\", partner: 102 }]"`
 	Kaltura   Kaltura   `key:"kaltura" doc:"The bridge to a Kaltura backend, which then says who may publish, and is told what is on air."`
 	HLS       HLS       `key:"hls" doc:"How streams are cut and listed for HLS."`
 	Recording Recording `key:"recording" doc:"How broadcasts are recorded. Whether one is, the Kaltura entry says, or a call of the control API."`
@@ -107,9 +108,10 @@ const (
 
 // Stream is one declared stream, or a template for many.
 type Stream struct {
-	ID      string `key:"id" doc:"Stream id: letters, digits, _ and -, at most 63; it may not end in _ and 1 to 4 digits. A trailing * makes a template."`
-	Token   Secret `key:"token" doc:"The secret a publisher must send."`
-	Partner int    `key:"partner" min:"0" max:"2147483647" doc:"Partner number a publisher may name; 0 is none."`
+	ID            string `key:"id" doc:"Stream id: letters, digits, _ and -, at most 63; it may not end in _ and 1 to 4 digits. A trailing * makes a template."`
+	Token         Secret `key:"token" doc:"The secret a publisher must send."`
+	SRTPassphrase Secret `key:"srt_passphrase" doc:"Passphrase that SRT encoders of the stream must have, 10 to 79 bytes, in place of srt.passphrase; callers without encryption are refused. Empty is none of its own."`
+	Partner       int    `key:"partner" min:"0" max:"2147483647" doc:"Partner number a publisher may name; 0 is none."`
 }
 
 // IsTemplate reports whether the entry stands for every id that begins with Prefix.
@@ -161,6 +163,7 @@ func Default() Config {
 			WriteTimeout:     10 * time.Second,
 			TLS:              RTMPTLS{Listen: ":1936"},
 		},
+		SRT:       defaultSRT(),
 		MediaHTTP: MediaHTTP{Listen: ":8080", CORSOrigins: []string{"*"}},
 		Control:   Control{GRPCListen: "127.0.0.1:9090", HTTPListen: "127.0.0.1:8081"},
 		Kaltura:   defaultKaltura(),

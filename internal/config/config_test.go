@@ -30,6 +30,13 @@ var samples = map[string]string{
 	"rtmp.write_timeout":           "4s",
 	"media_http.listen":            "[::1]:8443",
 	"rtmp.tls.listen":              "127.0.0.1:1",
+	"srt.listen":                   "[::]:9000",
+	"srt.latency":                  "2s",
+	"srt.passphrase":               "mnopqrstuv",
+	"srt.max_connections":          "11",
+	"srt.max_waiting_per_address":  "12",
+	"kaltura.srt_key":              "wxyz1234",
+	"kaltura.srt_iv":               "5678wxyz",
 	"rtmp.tls.cert":                "/etc/klive/rtmp.pem",
 	"rtmp.tls.key":                 "/etc/klive/rtmp.key",
 	"media_http.tls.cert":          "/etc/klive/media.pem",
@@ -41,7 +48,7 @@ var samples = map[string]string{
 	"control.tls.key":              "/etc/klive/control.key",
 	"control.tls.client_ca":        "/etc/klive/ca.pem",
 	"auth.tokens":                  "[{ name: ops, token: \"12345678\", role: admin }, { name: wall, token: abcdefgh, role: viewer }]",
-	"streams":                      "[{ id: lobby, token: s3cret, partner: 102 }, { id: \"event-*\", token: 0123456789 }]",
+	"streams":                      "[{ id: lobby, token: s3cret, partner: 102 }, { id: \"event-*\", token: 0123456789, srt_passphrase: klmnopqrstuv }]",
 	"kaltura.url":                  "http://backend.example/api_v3",
 	"kaltura.partner_id":           "102",
 	"kaltura.admin_secret":         "ab12cd34",
@@ -136,7 +143,7 @@ func TestEveryKeyByFileAndByEnvironment(t *testing.T) {
 
 	c := byFile.Config
 	require.Equal(t, []Token{{"ops", "12345678", RoleAdmin}, {"wall", "abcdefgh", RoleViewer}}, c.Auth.Tokens)
-	require.Equal(t, []Stream{{"lobby", "s3cret", 102}, {"event-*", "0123456789", 0}}, c.Streams)
+	require.Equal(t, []Stream{{"lobby", "s3cret", "", 102}, {"event-*", "0123456789", "klmnopqrstuv", 0}}, c.Streams)
 	require.Equal(t, []string{"https://a.example", "http://b.example:8000"}, c.MediaHTTP.CORSOrigins)
 	require.Equal(t, Size(16<<20), c.Limits.LogBytes)
 	require.Equal(t, 500*time.Millisecond, c.HLS.PartDuration)
@@ -321,31 +328,32 @@ func TestPrint(t *testing.T) {
 	require.NoError(t, err)
 	var b bytes.Buffer
 	require.NoError(t, l.Print(&b))
-	for _, secret := range []string{"12345678", "abcdefgh", "s3cret", "0123456789", "ab12cd34"} {
+	for _, secret := range []string{"12345678", "abcdefgh", "s3cret", "0123456789", "ab12cd34", "klmnopqrstuv", "mnopqrstuv", "wxyz"} {
 		require.NotContains(t, b.String(), secret)
 	}
-	require.Contains(t, b.String(), `  - { id: "event-*", token: "********", partner: 0 }`)
+	require.Contains(t, b.String(), `  - { id: "event-*", token: "********", srt_passphrase: "********", partner: 0 }`)
 	require.Contains(t, b.String(), "  log_bytes: 16MiB\n")
 
 	// What is printed is a configuration again, but for the secrets.
 	_, err = build("printed.yaml", b.Bytes(), nil)
 	require.ErrorContains(t, err, "streams[0].token: is the mask that a printed configuration shows")
-	restored := strings.ReplaceAll(b.String(), mask, "x")
-	restored = strings.Replace(restored, `token: "x", role: viewer`, `token: "y", role: viewer`, 1)
+	restored := strings.ReplaceAll(b.String(), mask, "xxxxxxxxxx")
+	restored = strings.Replace(restored, `token: "xxxxxxxxxx", role: viewer`, `token: "y", role: viewer`, 1)
 	again, err := build("printed.yaml", []byte(restored), nil)
 	require.NoError(t, err)
-	l.Kaltura.AdminSecret = again.Kaltura.AdminSecret
+	l.Kaltura.AdminSecret, l.Kaltura.SRTKey, l.Kaltura.SRTIV = again.Kaltura.AdminSecret, again.Kaltura.SRTKey, again.Kaltura.SRTIV
+	l.SRT.Passphrase = again.SRT.Passphrase
 	for i := range l.Auth.Tokens {
 		l.Auth.Tokens[i].Token = again.Auth.Tokens[i].Token
 	}
 	for i := range l.Streams {
-		l.Streams[i].Token = again.Streams[i].Token
+		l.Streams[i].Token, l.Streams[i].SRTPassphrase = again.Streams[i].Token, again.Streams[i].SRTPassphrase
 	}
 	require.Equal(t, l.Config, again.Config)
 }
 
 func TestSecretsDoNotLeak(t *testing.T) {
-	s := Stream{ID: "lobby", Token: "hunter2"}
+	s := Stream{ID: "lobby", Token: "hunter2", SRTPassphrase: "hunter2hunter2"}
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", s, s, s, s.Token), "hunter2")
 	var b bytes.Buffer
 	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "stream", s, "token", s.Token)
@@ -359,5 +367,7 @@ func TestTemplates(t *testing.T) {
 	require.Equal(t, "event-", Stream{ID: "event-*"}.Prefix())
 	require.False(t, Stream{ID: "lobby"}.IsTemplate())
 	require.Equal(t, "lobby", Stream{ID: "lobby"}.Prefix())
+	require.Equal(t, "klive", Kaltura{}.SealKey())
+	require.Equal(t, "other", Kaltura{SRTKey: "other"}.SealKey())
 	require.False(t, Stream{}.IsTemplate())
 }

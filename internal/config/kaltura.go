@@ -46,10 +46,20 @@ type Kaltura struct {
 	SharedDirectory  string        `key:"shared_directory" doc:"Folder on the shared disk where pieces are handed over, as this server sees it: an absolute path; empty hands them over where they were recorded."`
 	BackendDirectory string        `key:"backend_directory" doc:"The shared directory as the backend sees it; empty is the same path."`
 	UploadChunk      Size          `key:"upload_chunk" min:"64KiB" max:"1GiB" doc:"Most bytes of one upload call; an upload that broke goes on at the last whole chunk."`
+	SRTKey           Secret        `key:"srt_key" doc:"Key with which the backend seals SRT passphrases into stream ids (ep=): its live_security_key. Empty is klive, as backends are delivered."`
+	SRTIV            Secret        `key:"srt_iv" doc:"Vector that goes with srt_key: the first 16 bytes of the backend's stream_id_security_key; empty is zeros."`
 }
 
 // Enabled reports whether a Kaltura backend is configured.
 func (k Kaltura) Enabled() bool { return k.Mode == KalturaSaaS || k.Mode == KalturaECDN }
+
+// SealKey is the key with which the backend seals SRT passphrases.
+func (k Kaltura) SealKey() string {
+	if k.SRTKey == "" {
+		return "klive"
+	}
+	return k.SRTKey.Reveal()
+}
 
 // SharedDisk reports whether recorded pieces are delivered by path rather than by upload.
 func (k Kaltura) SharedDisk() bool {
@@ -101,6 +111,14 @@ func (v *checker) kaltura(c Config) {
 	k := c.Kaltura
 	if k.AdminSecret == mask {
 		v.fail("kaltura.admin_secret", "is the mask that a printed configuration shows, not a secret; set the secret itself")
+	}
+	for _, secret := range []struct {
+		path string
+		text Secret
+	}{{"kaltura.srt_key", k.SRTKey}, {"kaltura.srt_iv", k.SRTIV}} {
+		if secret.text == mask {
+			v.fail(secret.path, "is the mask that a printed configuration shows, not a key; set the backend's own")
+		}
 	}
 	if !k.Enabled() {
 		return

@@ -146,8 +146,8 @@ func allowed(field reflect.StructField) string {
 // laterKeys are the keys of releases to come, list indexes left out.
 // They are refused with a sentence of their own, because their documentation can be met before they work.
 var laterKeys = []string{
-	"srt", "webrtc", "playback", "transcode", "dvr", "push", "cluster",
-	"kaltura.srt_key", "kaltura.srt_iv", "streams.dvr", "streams.recording", "streams.ladder",
+	"webrtc", "playback", "transcode", "dvr", "push", "cluster",
+	"streams.dvr", "streams.recording", "streams.ladder",
 }
 
 const laterMessage = "is not available in this version yet; remove it"

@@ -61,6 +61,7 @@ func validate(c Config, d *decoder) Problems {
 	}
 	v.bounds(reflect.ValueOf(c), "")
 	v.listeners(c)
+	v.srt(c.SRT)
 	v.certificates(c)
 	v.controlAccess(c)
 	v.tokens(c.Auth.Tokens)
@@ -141,11 +142,7 @@ func (v *checker) listeners(c Config) {
 		{"control.grpc_listen", c.Control.GRPCListen},
 		{"control.http_listen", c.Control.HTTPListen},
 	} {
-		_, port, err := net.SplitHostPort(l.address)
-		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
-			v.fail(l.path, "must be an address with a port, such as \":8080\" or \"127.0.0.1:8080\", not %s", quoted(l.address))
-			continue
-		} else if n == 0 {
+		if port, ok := v.address(l.path, l.address); !ok || port == 0 {
 			continue
 		}
 		if other, taken := seen[l.address]; taken {
@@ -153,6 +150,17 @@ func (v *checker) listeners(c Config) {
 		}
 		seen[l.address] = l.path
 	}
+}
+
+// address checks the address of a listener and gives its port.
+func (v *checker) address(path, text string) (port uint64, ok bool) {
+	_, digits, err := net.SplitHostPort(text)
+	port, portErr := strconv.ParseUint(digits, 10, 16)
+	if err != nil || portErr != nil {
+		v.fail(path, "must be an address with a port, such as \":8080\" or \"127.0.0.1:8080\", not %s", quoted(text))
+		return 0, false
+	}
+	return port, true
 }
 
 func (v *checker) certificates(c Config) {
@@ -270,6 +278,7 @@ func (v *checker) streams(streams []Stream) {
 		}
 		seen[s.ID] = true
 		v.secret(path+".token", s.Token, printableText, "printable characters")
+		v.passphrase(path+".srt_passphrase", s.SRTPassphrase)
 	}
 }
 

@@ -78,7 +78,7 @@ func merge(entries []stream.Entry, statuses []stream.Status) []known {
 	return out
 }
 
-// streamProto makes the resource. It has no access to a token, so it cannot
+// streamProto makes the resource. It has no access to secrets, so it cannot
 // show one.
 func streamProto(k known) *klivev1.Stream {
 	out := &klivev1.Stream{Name: streamName(k.id), Id: k.id}
@@ -90,6 +90,7 @@ func streamProto(k known) *klivev1.Stream {
 		out.CreateTime = timestamp(e.Created)
 		out.UpdateTime = timestamp(e.Updated)
 		out.Etag = etag(e.Revision)
+		out.SrtEncrypted = e.Encrypted
 	}
 	if s := k.status; s != nil {
 		row := states[s.State]

@@ -22,21 +22,23 @@ type managed struct{ catalog }
 
 var errManaged = fault.New(fault.ManagedByKaltura, "the stream is an entry of the Kaltura backend; change it there")
 
-func (managed) Create(context.Context, stream.Entry, string) (stream.Entry, string, error) {
-	return stream.Entry{}, "", errManaged
+func (managed) Create(context.Context, stream.Entry, stream.Secrets) (stream.Entry, stream.Secrets, error) {
+	return stream.Entry{}, stream.Secrets{}, errManaged
 }
 
-func (managed) Update(context.Context, stream.Entry, uint64) (stream.Entry, error) {
+func (managed) Update(context.Context, stream.Entry, *string, uint64) (stream.Entry, error) {
 	return stream.Entry{}, errManaged
 }
 
 func (managed) Delete(context.Context, string, uint64) error { return errManaged }
 
-func (managed) RotateToken(context.Context, string) (stream.Entry, string, error) {
-	return stream.Entry{}, "", errManaged
+func (managed) RotateToken(context.Context, string) (stream.Entry, stream.Secrets, error) {
+	return stream.Entry{}, stream.Secrets{}, errManaged
 }
 
-func (managed) Token(context.Context, string) (string, error) { return "", errManaged }
+func (managed) Secrets(context.Context, string) (stream.Secrets, error) {
+	return stream.Secrets{}, errManaged
+}
 
 // annex is what a server with a recorder and a Kaltura backend has beside the
 // house: recordings, the queue that delivers them, and the bridge.

@@ -30,7 +30,7 @@ import (
 type house struct {
 	mu       sync.Mutex // guards the fields below
 	entries  map[string]stream.Entry
-	tokens   map[string]string
+	secrets  map[string]stream.Secrets
 	revision uint64
 	statuses map[string]stream.Status
 	sessions []stream.SessionStatus // newest first
@@ -45,7 +45,7 @@ type house struct {
 
 func newHouse() *house {
 	return &house{
-		entries: map[string]stream.Entry{}, tokens: map[string]string{}, statuses: map[string]stream.Status{}, stopped: map[string]error{},
+		entries: map[string]stream.Entry{}, secrets: map[string]stream.Secrets{}, statuses: map[string]stream.Status{}, stopped: map[string]error{},
 		entriesChanged: make(chan struct{}), liveChanged: make(chan struct{}), eventsChanged: make(chan struct{}), drained: make(chan struct{}),
 	}
 }
@@ -84,23 +84,24 @@ func (h catalog) Get(_ context.Context, id string) (stream.Entry, error) {
 	return e, nil
 }
 
-func (h catalog) Create(_ context.Context, e stream.Entry, token string) (stream.Entry, string, error) {
+func (h catalog) Create(_ context.Context, e stream.Entry, s stream.Secrets) (stream.Entry, stream.Secrets, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, ok := h.entries[e.ID]; ok {
-		return e, "", fault.New(fault.AlreadyExistsReason, "the stream %s exists", e.ID)
+		return e, stream.Secrets{}, fault.New(fault.AlreadyExistsReason, "the stream %s exists", e.ID)
 	}
 	if strings.ContainsAny(e.ID, " /") {
-		return e, "", fault.New(fault.InvalidField, "the id has a blank or a slash").With("field", "stream_id")
+		return e, stream.Secrets{}, fault.New(fault.InvalidField, "the id has a blank or a slash").With("field", "stream_id")
 	}
 	h.revision++
 	e.Revision, e.Origin, e.Created, e.Updated = h.revision, stream.FromAPI, birth, birth
-	if token == "" {
-		token = fmt.Sprintf("secret-%d", h.revision)
+	if s.Token == "" {
+		s.Token = fmt.Sprintf("secret-%d", h.revision)
 	}
-	h.entries[e.ID], h.tokens[e.ID] = e, token
+	e.Encrypted = s.Passphrase != ""
+	h.entries[e.ID], h.secrets[e.ID] = e, s
 	ring(&h.entriesChanged)
-	return e, token, nil
+	return e, s, nil
 }
 
 // change finds an entry that may be changed. h.mu is held.
@@ -117,7 +118,7 @@ func (h catalog) change(id string, revision uint64) (stream.Entry, error) {
 	return e, nil
 }
 
-func (h catalog) Update(_ context.Context, e stream.Entry, revision uint64) (stream.Entry, error) {
+func (h catalog) Update(_ context.Context, e stream.Entry, passphrase *string, revision uint64) (stream.Entry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old, err := h.change(e.ID, revision)
@@ -127,6 +128,10 @@ func (h catalog) Update(_ context.Context, e stream.Entry, revision uint64) (str
 	h.revision++
 	old.DisplayName, old.Partner, old.Labels, old.Revision = e.DisplayName, e.Partner, e.Labels, h.revision
 	old.Updated = old.Updated.Add(time.Second)
+	if passphrase != nil {
+		old.Encrypted = *passphrase != ""
+		h.secrets[e.ID] = stream.Secrets{Token: h.secrets[e.ID].Token, Passphrase: *passphrase}
+	}
 	h.entries[e.ID] = old
 	ring(&h.entriesChanged)
 	return old, nil
@@ -139,26 +144,28 @@ func (h catalog) Delete(_ context.Context, id string, revision uint64) error {
 		return err
 	}
 	delete(h.entries, id)
-	delete(h.tokens, id)
+	delete(h.secrets, id)
 	ring(&h.entriesChanged)
 	return nil
 }
 
-func (h catalog) RotateToken(_ context.Context, id string) (stream.Entry, string, error) {
+func (h catalog) RotateToken(_ context.Context, id string) (stream.Entry, stream.Secrets, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, err := h.change(id, 0)
 	if err != nil {
-		return e, "", err
+		return e, stream.Secrets{}, err
 	}
-	h.tokens[id] += "-again"
-	return e, h.tokens[id], nil
+	s := h.secrets[id]
+	s.Token += "-again"
+	h.secrets[id] = s
+	return e, s, nil
 }
 
-func (h catalog) Token(_ context.Context, id string) (string, error) {
+func (h catalog) Secrets(_ context.Context, id string) (stream.Secrets, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.tokens[id], nil
+	return h.secrets[id], nil
 }
 
 func (h catalog) Changed() <-chan struct{} {
@@ -172,7 +179,7 @@ func (h *house) declare(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.entries[id] = stream.Entry{ID: id, Origin: stream.FromConfig}
-	h.tokens[id] = "declared"
+	h.secrets[id] = stream.Secrets{Token: "declared"}
 	ring(&h.entriesChanged)
 }
 
@@ -327,10 +334,12 @@ func (h node) Draining() <-chan struct{} { return h.drained }
 
 type addressBook struct{}
 
-func (addressBook) Publish(e stream.Entry, token string) AddressBook {
+func (addressBook) Publish(e stream.Entry, s stream.Secrets) AddressBook {
 	return AddressBook{
 		Publish: []PublishAddress{{
-			Protocol: "rtmp", URL: "rtmp://host/kLive?t=" + token + "/" + e.ID + "_1", Server: "rtmp://host/kLive?t=" + token, Key: e.ID + "_1",
+			Protocol: "rtmp", URL: "rtmp://host/kLive?t=" + s.Token + "/" + e.ID + "_1", Server: "rtmp://host/kLive?t=" + s.Token, Key: e.ID + "_1",
+		}, {
+			Protocol: "srt", URL: "srt://host:8890?passphrase=" + s.Passphrase, Passphrase: s.Passphrase,
 		}},
 		Player: "http://host/live/" + e.ID + "/", Playlist: "http://host/live/" + e.ID + "/index.m3u8",
 	}

@@ -214,7 +214,7 @@ func TestTokensOverHTTP(t *testing.T) {
 	o.Authenticator = twoTokens(t)
 	o.Mounts = append(o.Mounts, Mount{Path: "/metrics", Title: "Metrics", Role: auth.Viewer, Handler: http.NotFoundHandler()})
 	s := start(t, o)
-	_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: "lobby"}, "")
+	_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: "lobby"}, stream.Secrets{})
 	require.NoError(t, err)
 	for _, c := range []struct {
 		token, method, path, body string

@@ -10,21 +10,33 @@ import (
 	"github.com/klive-media/klive/internal/stream"
 )
 
-// A setter takes one field of a request over into an entry.
-type setter func(e *stream.Entry, from *klivev1.Stream)
+// changes are what an update asks for.
+type changes struct {
+	entry      stream.Entry
+	passphrase *string // of SRT; nil leaves it
+}
+
+// A setter takes one field of a request over.
+type setter func(c *changes, from *klivev1.Stream)
 
 // setters are the fields of a stream that an update may change.
 var setters = map[string]setter{
-	"display_name": func(e *stream.Entry, from *klivev1.Stream) { e.DisplayName = from.GetDisplayName() },
-	"partner_id":   func(e *stream.Entry, from *klivev1.Stream) { e.Partner = int(from.GetPartnerId()) },
-	"labels":       func(e *stream.Entry, from *klivev1.Stream) { e.Labels = from.GetLabels() },
+	"display_name":  func(c *changes, from *klivev1.Stream) { c.entry.DisplayName = from.GetDisplayName() },
+	"partner_id":    func(c *changes, from *klivev1.Stream) { c.entry.Partner = int(from.GetPartnerId()) },
+	"labels":        func(c *changes, from *klivev1.Stream) { c.entry.Labels = from.GetLabels() },
+	passphraseField: func(c *changes, from *klivev1.Stream) { c.passphrase = new(from.GetSrtPassphrase()) },
 }
+
+// passphraseField is the one settable field that no reading call shows: what
+// was read and is sent back whole must not take the encryption away.
+const passphraseField = "srt_passphrase"
 
 // maxMaskPaths bounds a mask; a stream has fewer fields.
 const maxMaskPaths = 64
 
 // settable turns an update mask into what to do (AIP-134, AIP-161). Without a
-// mask the populated fields are meant, `*` means all. Fields that are output
+// mask the populated fields are meant, `*` means all, but the passphrase only
+// where it is in the request. Fields that are output
 // only are ignored, so that what was read can be sent back whole; unknown ones
 // are an error.
 func settable(mask *fieldmaskpb.FieldMask, from *klivev1.Stream) ([]setter, error) {
@@ -42,8 +54,10 @@ func settable(mask *fieldmaskpb.FieldMask, from *klivev1.Stream) ([]setter, erro
 			if len(paths) > 1 {
 				return nil, badMask("update_mask has * beside other paths; send one or the other")
 			}
-			for _, set := range setters {
-				out = append(out, set)
+			for field, set := range setters {
+				if field != passphraseField || from.SrtPassphrase != nil {
+					out = append(out, set)
+				}
 			}
 			return out, nil
 		}
@@ -51,7 +65,7 @@ func settable(mask *fieldmaskpb.FieldMask, from *klivev1.Stream) ([]setter, erro
 		set, ok := setters[top]
 		switch {
 		case fields.ByTextName(top) == nil:
-			return nil, badMask("update_mask names %q, which is no field of a stream; display_name, partner_id and labels can be changed", shorten(path))
+			return nil, badMask("update_mask names %q, which is no field of a stream; display_name, partner_id, labels and srt_passphrase can be changed", shorten(path))
 		case ok && deeper:
 			return nil, badMask("update_mask names %q; name %s, which is replaced as a whole", shorten(path), top)
 		case ok:
@@ -71,6 +85,9 @@ func populated(s *klivev1.Stream) []string {
 	}
 	if len(s.GetLabels()) > 0 {
 		paths = append(paths, "labels")
+	}
+	if s.SrtPassphrase != nil { // also an empty one
+		paths = append(paths, passphraseField)
 	}
 	return paths
 }

@@ -41,9 +41,9 @@ type Listener struct {
 // Addresses makes the addresses a stream is published to and watched at. It
 // is implemented in app, which knows the listeners.
 type Addresses interface {
-	// Publish lists how to publish the stream with the token, best first, and
+	// Publish lists how to publish the stream with its secrets, best first, and
 	// where to watch it.
-	Publish(e stream.Entry, token string) AddressBook
+	Publish(e stream.Entry, s stream.Secrets) AddressBook
 }
 
 // AddressBook is what an operator pastes into an encoder or a player.
@@ -59,6 +59,7 @@ type PublishAddress struct {
 	ServerIndex int    // 0 primary, 1 backup
 	URL         string // all in one, as ffmpeg takes it
 	Server, Key string // as OBS asks for it
+	Passphrase  string // as SRT encoders ask for it; "": none
 }
 
 // Mount is a handler of another part of the server on the control HTTP

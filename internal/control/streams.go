@@ -100,12 +100,12 @@ func (s *streamService) CreateStream(ctx context.Context, r *klivev1.CreateStrea
 	if entry.ID == "" {
 		return nil, fault.New(fault.InvalidField, "stream_id is missing; choose the id of the new stream").With("field", "stream_id")
 	}
-	made, token, err := s.entries.Create(ctx, entry, r.GetToken())
+	made, secrets, err := s.entries.Create(ctx, entry, stream.Secrets{Token: r.GetToken(), Passphrase: wish.GetSrtPassphrase()})
 	if err != nil {
 		return nil, err
 	}
 	s.record(ctx, stream.StreamCreated, made.ID, "the stream was created")
-	return s.withToken(made, token), nil
+	return s.withSecrets(made, secrets), nil
 }
 
 func (s *streamService) UpdateStream(ctx context.Context, r *klivev1.UpdateStreamRequest) (*klivev1.Stream, error) {
@@ -131,10 +131,11 @@ func (s *streamService) UpdateStream(ctx context.Context, r *klivev1.UpdateStrea
 		// the mask leaves alone.
 		revision = entry.Revision
 	}
+	change := changes{entry: entry}
 	for _, field := range set {
-		field(&entry, wish)
+		field(&change, wish)
 	}
-	if _, err := s.entries.Update(ctx, entry, revision); err != nil {
+	if _, err := s.entries.Update(ctx, change.entry, change.passphrase, revision); err != nil {
 		return nil, err
 	}
 	s.record(ctx, stream.StreamUpdated, id, "the stream was changed")
@@ -184,12 +185,12 @@ func (s *streamService) RotateStreamToken(ctx context.Context, r *klivev1.Rotate
 	if err != nil {
 		return nil, err
 	}
-	entry, token, err := s.entries.RotateToken(ctx, id)
+	entry, secrets, err := s.entries.RotateToken(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	s.record(ctx, stream.TokenRotated, id, "the publishing token was replaced")
-	return s.withToken(entry, token), nil
+	return s.withSecrets(entry, secrets), nil
 }
 
 // record writes an event that says who did what.
@@ -200,14 +201,17 @@ func (s *streamService) record(ctx context.Context, t stream.EventType, id, mess
 	})
 }
 
-// withToken is the answer of the two calls that show a token.
-func (s *streamService) withToken(entry stream.Entry, token string) *klivev1.Stream {
+// withSecrets is the answer of the two calls that show a stream's secrets.
+func (s *streamService) withSecrets(entry stream.Entry, secrets stream.Secrets) *klivev1.Stream {
 	k := known{id: entry.ID, entry: &entry}
 	if status, ok := s.live.Status(entry.ID); ok {
 		k.status = &status
 	}
 	out := streamProto(k)
-	out.Token = &token
+	out.Token = &secrets.Token
+	if secrets.Passphrase != "" {
+		out.SrtPassphrase = &secrets.Passphrase
+	}
 	return out
 }
 
@@ -220,20 +224,20 @@ func (s *streamService) GetPublishAddresses(ctx context.Context, r *klivev1.GetP
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.entries.Token(ctx, id)
+	secrets, err := s.entries.Secrets(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	s.record(ctx, stream.AddressesShown, id, "the publish addresses were shown")
-	book := s.addresses.Publish(entry, token)
+	book := s.addresses.Publish(entry, secrets)
 	out := &klivev1.PublishAddresses{
-		Name: streamName(id), Token: token, PlayerUrl: book.Player, PlaylistUrl: book.Playlist,
+		Name: streamName(id), Token: secrets.Token, PlayerUrl: book.Player, PlaylistUrl: book.Playlist,
 		Addresses: make([]*klivev1.PublishAddress, len(book.Publish)),
 	}
 	for i, a := range book.Publish {
 		out.Addresses[i] = &klivev1.PublishAddress{
 			Protocol: a.Protocol, ServerIndex: int32(a.ServerIndex), //nolint:gosec // 0 or 1
-			Url: a.URL, Server: a.Server, StreamKey: a.Key,
+			Url: a.URL, Server: a.Server, StreamKey: a.Key, Passphrase: a.Passphrase,
 		}
 	}
 	return out, nil

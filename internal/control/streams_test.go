@@ -107,15 +107,24 @@ func TestStreamLifeOverGRPC(t *testing.T) {
 	require.Equal(t, "STREAM_CREATED TOKEN_ROTATED PUBLISH_ADDRESSES_SHOWN STREAM_DELETED", strings.Join(types, " "))
 }
 
-func TestOnlyThreeCallsShowTokens(t *testing.T) {
+func TestOnlyThreeCallsShowSecrets(t *testing.T) {
 	h := newHouse()
 	s := start(t, h.options())
 	conn := dial(t, s)
 	client, ctx := klivev1.NewStreamServiceClient(conn), t.Context()
-	_, err := client.CreateStream(ctx, &klivev1.CreateStreamRequest{StreamId: "lobby", Token: "TOPSECRET"})
+	made, err := client.CreateStream(ctx, &klivev1.CreateStreamRequest{
+		StreamId: "lobby", Token: "TOPSECRET-T", Stream: &klivev1.Stream{SrtPassphrase: new("TOPSECRET-P")},
+	})
 	require.NoError(t, err)
-	_, err = client.GetPublishAddresses(ctx, &klivev1.GetPublishAddressesRequest{Name: "streams/lobby"})
+	require.Equal(t, "TOPSECRET-P", made.GetSrtPassphrase())
+	require.True(t, made.GetSrtEncrypted())
+	rotated, err := client.RotateStreamToken(ctx, &klivev1.RotateStreamTokenRequest{Name: "streams/lobby"})
 	require.NoError(t, err)
+	require.Equal(t, "TOPSECRET-P", rotated.GetSrtPassphrase())
+	book, err := client.GetPublishAddresses(ctx, &klivev1.GetPublishAddressesRequest{Name: "streams/lobby"})
+	require.NoError(t, err)
+	require.Equal(t, "TOPSECRET-P", book.GetAddresses()[1].GetPassphrase())
+	require.Empty(t, book.GetAddresses()[0].GetPassphrase())
 	h.publish("lobby", stream.Playable)
 
 	var seen strings.Builder
@@ -123,7 +132,9 @@ func TestOnlyThreeCallsShowTokens(t *testing.T) {
 	require.NoError(t, err)
 	list, err := client.ListStreams(ctx, &klivev1.ListStreamsRequest{})
 	require.NoError(t, err)
-	update, err := client.UpdateStream(ctx, &klivev1.UpdateStreamRequest{Stream: &klivev1.Stream{Name: "streams/lobby", DisplayName: "x"}})
+	update, err := client.UpdateStream(ctx, &klivev1.UpdateStreamRequest{
+		Stream: &klivev1.Stream{Name: "streams/lobby", DisplayName: "x", SrtPassphrase: new("TOPSECRET-Q")},
+	})
 	require.NoError(t, err)
 	stop, err := client.StopStream(ctx, &klivev1.StopStreamRequest{Name: "streams/lobby"})
 	require.NoError(t, err)
@@ -139,6 +150,10 @@ func TestOnlyThreeCallsShowTokens(t *testing.T) {
 		seen.WriteString(m.String())
 	}
 	require.NotEmpty(t, list.GetStreams())
+	for _, p := range []*klivev1.Stream{get, list.GetStreams()[0], update, stop, first.GetStream()} {
+		require.True(t, p.GetSrtEncrypted())
+		require.Nil(t, p.SrtPassphrase)
+	}
 	require.Contains(t, seen.String(), "lobby")
 	require.NotContains(t, seen.String(), "TOPSECRET")
 }
@@ -153,12 +168,19 @@ func TestUpdateStream(t *testing.T) {
 		want   stream.Entry
 		code   codes.Code
 		reason fault.Reason
+		pass   string // that it has afterwards, where it is not the one of before
 	}{
 		{name: "one field", wish: &klivev1.Stream{DisplayName: "new", PartnerId: 9}, mask: []string{"display_name"}, want: stream.Entry{DisplayName: "new", Partner: 1, Labels: map[string]string{"k": "v"}}},
 		{name: "to zero", wish: &klivev1.Stream{}, mask: []string{"display_name", "labels"}, want: stream.Entry{Partner: 1}},
 		{name: "no mask: what is set", wish: &klivev1.Stream{PartnerId: 9}, want: stream.Entry{DisplayName: "old", Partner: 9, Labels: map[string]string{"k": "v"}}},
 		{name: "star: all", wish: &klivev1.Stream{DisplayName: "new"}, mask: []string{"*"}, want: stream.Entry{DisplayName: "new"}},
 		{name: "output only is ignored", wish: &klivev1.Stream{DisplayName: "new", State: 4}, mask: []string{"name", "state", "etag", "create_time", "broadcasts", "display_name"}, want: stream.Entry{DisplayName: "new", Partner: 1, Labels: map[string]string{"k": "v"}}},
+		{name: "passphrase", wish: &klivev1.Stream{SrtPassphrase: new("another one")}, mask: []string{"srt_passphrase"}, want: before, pass: "another one"},
+		{name: "passphrase without mask", wish: &klivev1.Stream{SrtPassphrase: new("another one")}, want: before, pass: "another one"},
+		{name: "passphrase taken away", wish: &klivev1.Stream{}, mask: []string{"srt_passphrase"}, want: before, pass: "none"},
+		{name: "passphrase taken away without mask", wish: &klivev1.Stream{SrtPassphrase: new("")}, want: before, pass: "none"},
+		{name: "star with passphrase", wish: &klivev1.Stream{SrtPassphrase: new("")}, mask: []string{"*"}, pass: "none"},
+		{name: "srt_encrypted is ignored", wish: &klivev1.Stream{SrtEncrypted: false}, mask: []string{"srt_encrypted"}, want: before},
 		{name: "right etag", wish: &klivev1.Stream{DisplayName: "new"}, etag: "right", want: stream.Entry{DisplayName: "new", Partner: 1, Labels: map[string]string{"k": "v"}}},
 		{name: "wrong etag", wish: &klivev1.Stream{DisplayName: "new"}, etag: "zz", code: codes.Aborted, reason: fault.EtagMismatch},
 		{name: "no etag of ours", wish: &klivev1.Stream{DisplayName: "new"}, etag: "W/\"1\"", code: codes.Aborted, reason: fault.EtagMismatch},
@@ -173,7 +195,7 @@ func TestUpdateStream(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse()
 			h.declare("fixed")
-			made, _, err := catalog{h}.Create(t.Context(), before, "")
+			made, _, err := catalog{h}.Create(t.Context(), before, stream.Secrets{Passphrase: "of before"})
 			require.NoError(t, err)
 			service := &streamService{entries: catalog{h}, live: air{h}, journal: journal{h}}
 			if c.wish.GetName() == "" {
@@ -195,6 +217,13 @@ func TestUpdateStream(t *testing.T) {
 			require.Equal(t, c.want.DisplayName, got.GetDisplayName())
 			require.EqualValues(t, c.want.Partner, got.GetPartnerId())
 			require.Equal(t, c.want.Labels, got.GetLabels())
+			if c.pass == "none" {
+				c.pass = ""
+			} else if c.pass == "" {
+				c.pass = "of before"
+			}
+			require.Equal(t, c.pass, h.secrets["a"].Passphrase)
+			require.Equal(t, c.pass != "", got.GetSrtEncrypted())
 			require.NotEqual(t, etag(made.Revision), got.GetEtag())
 		})
 	}

@@ -120,7 +120,7 @@ func TestWatchStreams(t *testing.T) {
 		time.Sleep(refreshPause)
 		require.Equal(t, "b:UNSPECIFIED", all(w, describeStream))
 
-		_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: "d"}, "")
+		_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: "d"}, stream.Secrets{})
 		require.NoError(t, err)
 		time.Sleep(refreshPause)
 		require.Equal(t, "d:UNSPECIFIED", all(w, describeStream))
@@ -188,7 +188,7 @@ func TestWatchStreamsResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
 		for _, id := range []string{"a", "b", "c"} {
-			_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: id}, "")
+			_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: id}, stream.Secrets{})
 			require.NoError(t, err)
 		}
 		s, _ := watchable(t, h)
@@ -252,7 +252,7 @@ func TestSlowWatcherGetsTheNewestOnly(t *testing.T) {
 		synctest.Wait()
 		for round := range 2 {
 			for i := range maxGone {
-				_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: fmt.Sprintf("x%d-%d", round, i)}, "")
+				_, _, err := catalog{h}.Create(t.Context(), stream.Entry{ID: fmt.Sprintf("x%d-%d", round, i)}, stream.Secrets{})
 				require.NoError(t, err)
 			}
 			time.Sleep(refreshPause)

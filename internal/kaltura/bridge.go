@@ -25,6 +25,7 @@ import (
 
 	"github.com/klive-media/klive/internal/auth"
 	"github.com/klive-media/klive/internal/egress"
+	"github.com/klive-media/klive/internal/ingest"
 	"github.com/klive-media/klive/internal/kaltura/authority"
 	"github.com/klive-media/klive/internal/kaltura/beacon"
 	"github.com/klive-media/klive/internal/kaltura/book"
@@ -236,6 +237,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // Authority decides about publishers.
 func (b *Bridge) Authority() stream.Authority { return b.entries }
+
+// Passphrase is the SRT passphrase of the entry that a publisher asks for; see
+// authority.Authority.Passphrase.
+func (b *Bridge) Passphrase(ctx context.Context, r ingest.Request) (string, error) {
+	return b.entries.Passphrase(ctx, r)
+}
 
 // Entries are the streams as the backend has them.
 func (b *Bridge) Entries() stream.Entries { return b.entries.Entries() }

@@ -287,3 +287,43 @@ func TestNothingIsAllocated(t *testing.T) {
 	require.Less(t, allocated, 0.1)
 	require.Zero(t, c.Stats().Undecrypted)
 }
+
+// FuzzDatagrams: whatever comes in, from the peer or from nobody.
+func FuzzDatagrams(f *testing.F) {
+	r := &raw{peer: 5, id: 77, next: 3, flags: ourFlags, version: versionFive, began: time.Now()}
+	f.Add(r.packet(3, "data"), true)
+	f.Add(r.packet(9, "ahead"), true)
+	f.Add(r.conclusion(1), false)
+	f.Add(append(r.head(typeShutdown, 0).append(nil), 0, 0, 0, 0), true)
+	f.Add(r.head(typeACKACK, 1).append(nil), true)
+	f.Add(binary.BigEndian.AppendUint64(r.head(typeDropRequest, 1).append(nil), 3<<32|20), true)
+	f.Add(append(control{kind: typeUser, subtype: extKMRequest, destination: 5}.append(nil), material(f, "0123456789", keyEven, 16, make([]byte, 16))...), true)
+	f.Fuzz(func(t *testing.T, b []byte, known bool) {
+		if len(b) > mtu {
+			return
+		}
+		l, err := Listen(t.Context(), "127.0.0.1:0", Options{})
+		require.NoError(t, err)
+		defer l.Close()
+		c := &Conn{l: l, id: 5, latency: DefaultLatency, ready: make(chan struct{}, 1), buf: newBuffer(3, DefaultLatency)}
+		c.remote = l.Addr().(*net.UDPAddr).AddrPort()
+		l.conns[5] = c
+		in, out := newInbox(), newOutbox()
+		p := in.packets[0]
+		p.n, p.at, in.from[0] = copy(p.buf[:], b), l.now(), c.remote
+		if known && p.n >= headerSize {
+			binary.BigEndian.PutUint32(p.buf[12:], 5)
+		}
+		l.dispatch(in, 0, out)
+		c.tick(l.now(), out)
+		c.mu.Lock()
+		more := c.km != nil || c.err != nil || c.buf.first != c.buf.next
+		c.mu.Unlock()
+		if more {
+			c.wake()
+			c.Close()
+			_, _ = c.Read(make([]byte, MaxMessage))
+		}
+		require.LessOrEqual(t, out.n, mostAnswers)
+	})
+}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/klive-media/klive/internal/egress"
@@ -31,7 +32,8 @@ type Grant struct {
 	Policy egress.Policy
 }
 
-// Entry is a stream as its authority keeps it; it never holds a token.
+// Entry is a stream as its authority keeps it; it never holds a token or a
+// passphrase.
 type Entry struct {
 	ID          string
 	DisplayName string
@@ -43,10 +45,28 @@ type Entry struct {
 	Created        time.Time
 	Updated        time.Time
 	TokenUpdatedAt time.Time
+	// Encrypted says that the stream has an SRT passphrase of its own: whoever
+	// publishes it by SRT must have it.
+	Encrypted bool
 	// Revision changes with every change; it makes the etag. 0 for declared
 	// entries.
 	Revision uint64
 }
+
+// Secrets are what an encoder must have to publish a stream. They stand apart
+// from the Entry, so that what shows entries cannot show them.
+type Secrets struct {
+	Token string
+	// Passphrase is that of SRT: 10 to 79 bytes of printable text, or "" when
+	// the stream has none of its own.
+	Passphrase string
+}
+
+// String keeps the secrets out of whatever prints them.
+func (Secrets) String() string { return "[secrets]" }
+
+// LogValue keeps the secrets out of slog.
+func (Secrets) LogValue() slog.Value { return slog.StringValue("[secrets]") }
 
 // Origin is where an Entry comes from.
 type Origin uint8
@@ -65,15 +85,18 @@ const (
 type Entries interface {
 	List(ctx context.Context) ([]Entry, error) // ordered by ID
 	Get(ctx context.Context, id string) (Entry, error)
-	// Create makes a stream. An empty token asks for a random one. It returns
-	// the token, which no later Get shows.
-	Create(ctx context.Context, e Entry, token string) (Entry, string, error)
-	// Update replaces DisplayName, Partner and Labels. revision 0 does not check.
-	Update(ctx context.Context, e Entry, revision uint64) (Entry, error)
+	// Create makes a stream. An empty token asks for a random one; an empty
+	// passphrase is none. It returns the secrets, which no later Get shows.
+	Create(ctx context.Context, e Entry, s Secrets) (Entry, Secrets, error)
+	// Update replaces DisplayName, Partner and Labels, and the passphrase unless
+	// it is nil; "" takes it away. Publishers on air stay. revision 0 does not
+	// check.
+	Update(ctx context.Context, e Entry, passphrase *string, revision uint64) (Entry, error)
 	Delete(ctx context.Context, id string, revision uint64) error
-	RotateToken(ctx context.Context, id string) (Entry, string, error)
-	// Token is for publish addresses only.
-	Token(ctx context.Context, id string) (string, error)
+	// RotateToken makes a new token; the passphrase stays.
+	RotateToken(ctx context.Context, id string) (Entry, Secrets, error)
+	// Secrets is for publish addresses only.
+	Secrets(ctx context.Context, id string) (Secrets, error)
 	// Changed is closed at the next change of any entry.
 	Changed() <-chan struct{}
 }

@@ -25,7 +25,7 @@ func TestDemonstration(t *testing.T) {
 		require.NoError(t, err)
 	}
 	cmd := exec.Command(filepath.Join(root, "scripts", "demo"))
-	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+ports[0], "KLIVE_MEDIA_HTTP_LISTEN="+ports[1],
+	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+ports[0], "KLIVE_SRT_LISTEN=127.0.0.1:0", "KLIVE_MEDIA_HTTP_LISTEN="+ports[1],
 		"KLIVE_CONTROL_GRPC_LISTEN="+ports[2], "KLIVE_CONTROL_HTTP_LISTEN="+ports[3])
 	p, err := harness.StartProcess(cmd, filepath.Join(t.TempDir(), "demo.log"))
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestKalturaDemonstration(t *testing.T) {
 		require.NoError(t, err)
 	}
 	cmd := exec.Command(filepath.Join(root, "scripts", "demo-kaltura"))
-	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+ports[0], "KLIVE_MEDIA_HTTP_LISTEN="+ports[1],
+	cmd.Env = append(os.Environ(), "KLIVE_RTMP_LISTEN="+ports[0], "KLIVE_SRT_LISTEN=127.0.0.1:0", "KLIVE_MEDIA_HTTP_LISTEN="+ports[1],
 		"KLIVE_CONTROL_GRPC_LISTEN="+ports[2], "KLIVE_CONTROL_HTTP_LISTEN="+ports[3], "DEMO_BACKEND_LISTEN="+ports[4], "DEMO_SECONDS=1")
 	p, err := harness.StartProcess(cmd, filepath.Join(t.TempDir(), "demo.log"))
 	require.NoError(t, err)

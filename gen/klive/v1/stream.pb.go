@@ -123,7 +123,17 @@ type Stream struct {
 	Etag string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The publishing token. Set only in the responses of CreateStream and
 	// RotateStreamToken; never in Get, List or Watch.
-	Token         *string `protobuf:"bytes,13,opt,name=token,proto3,oneof" json:"token,omitempty"`
+	Token *string `protobuf:"bytes,13,opt,name=token,proto3,oneof" json:"token,omitempty"`
+	// The passphrase that SRT encoders of this stream must have, in place of
+	// `srt.passphrase` of the configuration: 10 to 79 bytes of printable text. A
+	// stream that has one refuses SRT encoders without encryption. In an update
+	// an empty one takes it away; the mask `*` leaves it alone when it is not
+	// set, as no reading call shows it. What is changed holds for the next
+	// connection. Set only in the responses of CreateStream and
+	// RotateStreamToken; never in Get, List or Watch: see `srt_encrypted`.
+	SrtPassphrase *string `protobuf:"bytes,14,opt,name=srt_passphrase,json=srtPassphrase,proto3,oneof" json:"srt_passphrase,omitempty"`
+	// Whether the stream has an SRT passphrase of its own.
+	SrtEncrypted  bool `protobuf:"varint,15,opt,name=srt_encrypted,json=srtEncrypted,proto3" json:"srt_encrypted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +257,20 @@ func (x *Stream) GetToken() string {
 		return *x.Token
 	}
 	return ""
+}
+
+func (x *Stream) GetSrtPassphrase() string {
+	if x != nil && x.SrtPassphrase != nil {
+		return *x.SrtPassphrase
+	}
+	return ""
+}
+
+func (x *Stream) GetSrtEncrypted() bool {
+	if x != nil {
+		return x.SrtEncrypted
+	}
+	return false
 }
 
 // One stream on air at one server index, across the reconnects of its
@@ -515,12 +539,15 @@ type PublishAddress struct {
 	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// The server index the address publishes to: 0 primary, 1 backup.
 	ServerIndex int32 `protobuf:"varint,2,opt,name=server_index,json=serverIndex,proto3" json:"server_index,omitempty"`
-	// The whole address, token included, as ffmpeg takes it.
+	// The whole address, secrets included, as ffmpeg takes it.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
 	// The "Server" field of encoders that ask for server and stream key apart.
 	Server string `protobuf:"bytes,4,opt,name=server,proto3" json:"server,omitempty"`
-	// The "Stream key" field of such encoders.
-	StreamKey     string `protobuf:"bytes,5,opt,name=stream_key,json=streamKey,proto3" json:"stream_key,omitempty"`
+	// The "Stream key" field of such encoders, which SRT encoders call stream id.
+	StreamKey string `protobuf:"bytes,5,opt,name=stream_key,json=streamKey,proto3" json:"stream_key,omitempty"`
+	// The "Passphrase" field of SRT encoders: that of the stream, else that of
+	// the server. Empty: there is none, and SRT is not encrypted.
+	Passphrase    string `protobuf:"bytes,6,opt,name=passphrase,proto3" json:"passphrase,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -586,6 +613,13 @@ func (x *PublishAddress) GetServer() string {
 func (x *PublishAddress) GetStreamKey() string {
 	if x != nil {
 		return x.StreamKey
+	}
+	return ""
+}
+
+func (x *PublishAddress) GetPassphrase() string {
+	if x != nil {
+		return x.Passphrase
 	}
 	return ""
 }
@@ -910,8 +944,9 @@ type UpdateStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The stream; `name` says which, `etag` makes the change conditional.
 	Stream *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	// The fields to change: display_name, partner_id, labels, or `*` for all of
-	// them. Without a mask the fields that are set in the request are changed.
+	// The fields to change: display_name, partner_id, labels, srt_passphrase, or
+	// `*` for all of them. Without a mask the fields that are set in the request
+	// are changed.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1346,7 +1381,7 @@ var File_klive_v1_stream_proto protoreflect.FileDescriptor
 
 const file_klive_v1_stream_proto_rawDesc = "" +
 	"\n" +
-	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x18klive/v1/recording.proto\x1a\x14klive/v1/watch.proto\"\xcb\x05\n" +
+	"\x15klive/v1/stream.proto\x12\bklive.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14klive/v1/media.proto\x1a\x18klive/v1/recording.proto\x1a\x14klive/v1/watch.proto\"\xb9\x06\n" +
 	"\x06Stream\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x13\n" +
 	"\x02id\x18\x02 \x01(\tB\x03\xe0A\x03R\x02id\x12&\n" +
@@ -1366,12 +1401,15 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x17\n" +
 	"\x04etag\x18\f \x01(\tB\x03\xe0A\x01R\x04etag\x12\x1e\n" +
-	"\x05token\x18\r \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x1a9\n" +
+	"\x05token\x18\r \x01(\tB\x03\xe0A\x03H\x00R\x05token\x88\x01\x01\x12/\n" +
+	"\x0esrt_passphrase\x18\x0e \x01(\tB\x03\xe0A\x01H\x01R\rsrtPassphrase\x88\x01\x01\x12(\n" +
+	"\rsrt_encrypted\x18\x0f \x01(\bB\x03\xe0A\x03R\fsrtEncrypted\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01::\xeaA7\n" +
 	"\x12klive.media/Stream\x12\x10streams/{stream}*\astreams2\x06streamB\b\n" +
-	"\x06_token\"\x85\x04\n" +
+	"\x06_tokenB\x11\n" +
+	"\x0f_srt_passphrase\"\x85\x04\n" +
 	"\tBroadcast\x12!\n" +
 	"\fserver_index\x18\x01 \x01(\x05R\vserverIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12.\n" +
@@ -1395,14 +1433,17 @@ const file_klive_v1_stream_proto_rawDesc = "" +
 	"lowLatency\"X\n" +
 	"\tDvrPolicy\x12\x18\n" +
 	"\aenabled\x18\x01 \x01(\bR\aenabled\x121\n" +
-	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\x98\x01\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xb8\x01\n" +
 	"\x0ePublishAddress\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12!\n" +
 	"\fserver_index\x18\x02 \x01(\x05R\vserverIndex\x12\x10\n" +
 	"\x03url\x18\x03 \x01(\tR\x03url\x12\x16\n" +
 	"\x06server\x18\x04 \x01(\tR\x06server\x12\x1d\n" +
 	"\n" +
-	"stream_key\x18\x05 \x01(\tR\tstreamKey\"\xcf\x01\n" +
+	"stream_key\x18\x05 \x01(\tR\tstreamKey\x12\x1e\n" +
+	"\n" +
+	"passphrase\x18\x06 \x01(\tR\n" +
+	"passphrase\"\xcf\x01\n" +
 	"\x10PublishAddresses\x12+\n" +
 	"\x04name\x18\x01 \x01(\tB\x17\xfaA\x14\n" +
 	"\x12klive.media/StreamR\x04name\x12\x14\n" +

@@ -43,8 +43,9 @@ type StreamServiceClient interface {
 	ListStreams(ctx context.Context, in *ListStreamsRequest, opts ...grpc.CallOption) (*ListStreamsResponse, error)
 	// Gets one stream.
 	GetStream(ctx context.Context, in *GetStreamRequest, opts ...grpc.CallOption) (*Stream, error)
-	// Creates a stream and returns it with its publishing token. The token is
-	// shown here once; `publishAddresses` shows it again to an administrator.
+	// Creates a stream and returns it with its publishing token, and its SRT
+	// passphrase when it has one. They are shown here once; `publishAddresses`
+	// shows them again to an administrator.
 	CreateStream(ctx context.Context, in *CreateStreamRequest, opts ...grpc.CallOption) (*Stream, error)
 	// Changes the fields of a stream that the update mask names.
 	UpdateStream(ctx context.Context, in *UpdateStreamRequest, opts ...grpc.CallOption) (*Stream, error)
@@ -55,9 +56,10 @@ type StreamServiceClient interface {
 	StopStream(ctx context.Context, in *StopStreamRequest, opts ...grpc.CallOption) (*Stream, error)
 	// Replaces the publishing token and returns the stream with the new one.
 	// The old token is refused from now on; a publisher that is already on air
-	// stays until it disconnects.
+	// stays until it disconnects. The SRT passphrase stays; UpdateStream changes
+	// it.
 	RotateStreamToken(ctx context.Context, in *RotateStreamTokenRequest, opts ...grpc.CallOption) (*Stream, error)
-	// Returns the addresses an encoder publishes to, tokens included. Only for
+	// Returns the addresses an encoder publishes to, secrets included. Only for
 	// administrators, and each call is an event.
 	GetPublishAddresses(ctx context.Context, in *GetPublishAddressesRequest, opts ...grpc.CallOption) (*PublishAddresses, error)
 	// Watches streams: first one message for each stream, then `synced`, then
@@ -183,8 +185,9 @@ type StreamServiceServer interface {
 	ListStreams(context.Context, *ListStreamsRequest) (*ListStreamsResponse, error)
 	// Gets one stream.
 	GetStream(context.Context, *GetStreamRequest) (*Stream, error)
-	// Creates a stream and returns it with its publishing token. The token is
-	// shown here once; `publishAddresses` shows it again to an administrator.
+	// Creates a stream and returns it with its publishing token, and its SRT
+	// passphrase when it has one. They are shown here once; `publishAddresses`
+	// shows them again to an administrator.
 	CreateStream(context.Context, *CreateStreamRequest) (*Stream, error)
 	// Changes the fields of a stream that the update mask names.
 	UpdateStream(context.Context, *UpdateStreamRequest) (*Stream, error)
@@ -195,9 +198,10 @@ type StreamServiceServer interface {
 	StopStream(context.Context, *StopStreamRequest) (*Stream, error)
 	// Replaces the publishing token and returns the stream with the new one.
 	// The old token is refused from now on; a publisher that is already on air
-	// stays until it disconnects.
+	// stays until it disconnects. The SRT passphrase stays; UpdateStream changes
+	// it.
 	RotateStreamToken(context.Context, *RotateStreamTokenRequest) (*Stream, error)
-	// Returns the addresses an encoder publishes to, tokens included. Only for
+	// Returns the addresses an encoder publishes to, secrets included. Only for
 	// administrators, and each call is an event.
 	GetPublishAddresses(context.Context, *GetPublishAddressesRequest) (*PublishAddresses, error)
 	// Watches streams: first one message for each stream, then `synced`, then

@@ -83,7 +83,7 @@ func (s *server) CreateStream(_ context.Context, r *klivev1.CreateStreamRequest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	token := "fresh"
-	p := &klivev1.Stream{Name: "streams/" + r.GetStreamId(), Id: r.GetStreamId(), DisplayName: r.GetStream().GetDisplayName(), Labels: r.GetStream().GetLabels(), Token: &token}
+	p := &klivev1.Stream{Name: "streams/" + r.GetStreamId(), Id: r.GetStreamId(), DisplayName: r.GetStream().GetDisplayName(), Labels: r.GetStream().GetLabels(), Token: &token, SrtPassphrase: r.GetStream().SrtPassphrase}
 	s.streams = append(s.streams, p)
 	return p, nil
 }
@@ -92,6 +92,7 @@ func (s *server) UpdateStream(_ context.Context, r *klivev1.UpdateStreamRequest)
 	p, err := s.find(r.GetStream().GetName())
 	if err == nil {
 		p.DisplayName = strings.Join(r.GetUpdateMask().GetPaths(), "+") + " " + r.GetStream().GetDisplayName()
+		p.SrtEncrypted = r.GetStream().GetSrtPassphrase() != ""
 	}
 	return p, err
 }
@@ -113,7 +114,7 @@ func (s *server) RotateStreamToken(_ context.Context, r *klivev1.RotateStreamTok
 func (s *server) GetPublishAddresses(_ context.Context, r *klivev1.GetPublishAddressesRequest) (*klivev1.PublishAddresses, error) {
 	return &klivev1.PublishAddresses{
 		Name: r.GetName(), PlayerUrl: "http://host/live/a/",
-		Addresses: []*klivev1.PublishAddress{{Protocol: "rtmp", Url: "rtmp://host/kLive?t=x/a_1", Server: "rtmp://host/kLive?t=x", StreamKey: "a_1"}},
+		Addresses: []*klivev1.PublishAddress{{Protocol: "rtmp", Url: "rtmp://host/kLive?t=x/a_1", Server: "rtmp://host/kLive?t=x", StreamKey: "a_1"}, {Protocol: "srt", Url: "srt://host:8890?x", Passphrase: "of the stream"}},
 	}, nil
 }
 
@@ -260,6 +261,7 @@ func TestCommands(t *testing.T) {
 	for _, c := range []struct {
 		line  string
 		wants []string
+		lacks string
 		fails string
 	}{
 		{line: "streams list", wants: []string{"ID", "a ", "PLAYABLE", "primary: 1 renditions", "b ", "Second"}},
@@ -268,12 +270,15 @@ func TestCommands(t *testing.T) {
 		{line: "streams get a", wants: []string{"Id:", "State:", "PLAYABLE", "Rendition 1:", "DVR 2h0m0s, recorded per session, segments of 4s, low latency", "Playable since:", "avc1.64001f 1280x720@29.97, mp4a.40.2 48000 Hz 2 ch"}},
 		{line: "streams get nobody", fails: "no stream with this id is known (STREAM_NOT_FOUND)"},
 		{line: "streams create c --name Third --label room=1 --label floor=2", wants: []string{"Token:", "fresh", "floor=2, room=1"}},
+		{line: "streams create d --srt-passphrase of-the-stream", wants: []string{"SRT passphrase:", "of-the-stream"}},
+		{line: "streams update b --srt-passphrase of-the-stream", wants: []string{"srt_passphrase ", "with a passphrase of its own"}},
+		{line: "streams update b --srt-passphrase=", wants: []string{"srt_passphrase "}, lacks: "passphrase of its own"},
 		{line: "streams update b --name New --label x=y", wants: []string{"display_name+labels New"}},
 		{line: "streams update b", fails: "nothing to change"},
 		{line: "streams delete b", wants: []string{"b is deleted"}},
 		{line: "streams stop a", wants: []string{"PLAYABLE"}},
 		{line: "streams rotate-token a", wants: []string{"another\n"}},
-		{line: "streams addresses a", wants: []string{"rtmp://host/kLive?t=x/a_1", "Stream key:", "a_1", "Player:"}},
+		{line: "streams addresses a", wants: []string{"rtmp://host/kLive?t=x/a_1", "Stream key:", "a_1", "Player:", "Passphrase:", "of the stream"}},
 		{line: "sessions", wants: []string{"s1", "a_2", "primary", "PLAYABLE", "OBS", "2.70 Mbit/s"}},
 		{line: "sessions list a", wants: []string{"s1"}},
 		{line: "sessions get s1", wants: []string{
@@ -322,6 +327,9 @@ func TestCommands(t *testing.T) {
 			}
 			for _, want := range c.wants {
 				require.Contains(t, out.String(), want)
+			}
+			if c.lacks != "" {
+				require.NotContains(t, out.String(), c.lacks)
 			}
 			require.NotContains(t, out.String(), "\x1b")
 		})

@@ -17,13 +17,13 @@ import (
 type StreamsCommand struct {
 	List        StreamsList      `cmd:"" default:"withargs" help:"List streams."`
 	Get         StreamsGet       `cmd:"" help:"Show one stream."`
-	Create      StreamsCreate    `cmd:"" help:"Create a stream and print its token."`
+	Create      StreamsCreate    `cmd:"" help:"Create a stream and print its secrets."`
 	Update      StreamsUpdate    `cmd:"" help:"Change a stream."`
 	Delete      StreamsDelete    `cmd:"" help:"Delete a stream; its publishers are dismissed."`
 	Stop        StreamsStop      `cmd:"" help:"Dismiss the publishers and refuse them for the reconnect window."`
 	Split       StreamsSplit     `cmd:"" help:"Close the pieces of the recording that grow now, so that a clip can be made."`
 	RotateToken StreamsRotate    `cmd:"" help:"Replace the token of a stream and print the new one."`
-	Addresses   StreamsAddresses `cmd:"" help:"Print where to publish a stream, token included."`
+	Addresses   StreamsAddresses `cmd:"" help:"Print where to publish a stream, secrets included."`
 }
 
 const pageSize = 500
@@ -124,6 +124,12 @@ func (c *Command) printStream(to *IO, p *klivev1.Stream) error {
 		"Origin", strings.ToLower(strings.TrimPrefix(p.GetOrigin().String(), "STREAM_ORIGIN_")),
 		"Created", when(p.GetCreateTime()), "Updated", when(p.GetUpdateTime()), "Etag", p.GetEtag(), "Token", p.GetToken(),
 	}
+	switch {
+	case p.GetSrtPassphrase() != "":
+		pairs = append(pairs, "SRT passphrase", p.GetSrtPassphrase())
+	case p.GetSrtEncrypted():
+		pairs = append(pairs, "SRT", "with a passphrase of its own")
+	}
 	for _, b := range p.GetBroadcasts() {
 		pairs = append(pairs, "Broadcast", fmt.Sprintf("%s %s, %s since %s", serverIndex(b.GetServerIndex()), b.GetId(), state(b.GetState()), when(b.GetStartTime())))
 		pairs = append(pairs, "  Playable since", when(b.GetPlayableTime()), "  Policy", policy(b.GetPolicy()))
@@ -165,20 +171,25 @@ func renditionLabel(r *klivev1.Rendition) string {
 
 // StreamsCreate is `klive ctl streams create`.
 type StreamsCreate struct {
-	ID          string            `arg:"" help:"Id of the new stream."`
-	DisplayName string            `name:"name" help:"A name for people."`
-	Partner     int32             `help:"Kaltura partner of the stream."`
-	Label       map[string]string `help:"A label, as often as needed." placeholder:"KEY=VALUE"`
-	StreamToken string            `help:"Token to use; without it a random one is made." placeholder:"TOKEN"`
+	ID            string            `arg:"" help:"Id of the new stream."`
+	DisplayName   string            `name:"name" help:"A name for people."`
+	Partner       int32             `help:"Kaltura partner of the stream."`
+	Label         map[string]string `help:"A label, as often as needed." placeholder:"KEY=VALUE"`
+	StreamToken   string            `help:"Token to use; without it a random one is made." placeholder:"TOKEN"`
+	SRTPassphrase string            `name:"srt-passphrase" help:"Passphrase that SRT encoders of the stream must have, 10 to 79 bytes." placeholder:"PASSPHRASE"`
 }
 
-// Run prints the stream with its token.
+// Run prints the stream with its secrets.
 func (s *StreamsCreate) Run(ctx context.Context, c *Command, to *IO) error {
+	wish := &klivev1.Stream{DisplayName: s.DisplayName, PartnerId: s.Partner, Labels: s.Label}
+	if s.SRTPassphrase != "" {
+		wish.SrtPassphrase = &s.SRTPassphrase
+	}
 	return c.call(ctx, func(ctx context.Context, conn *client) error {
 		p, err := klivev1.NewStreamServiceClient(conn).CreateStream(ctx, &klivev1.CreateStreamRequest{
 			StreamId: s.ID,
 			Token:    s.StreamToken,
-			Stream:   &klivev1.Stream{DisplayName: s.DisplayName, PartnerId: s.Partner, Labels: s.Label},
+			Stream:   wish,
 		})
 		if err != nil {
 			return err
@@ -189,11 +200,12 @@ func (s *StreamsCreate) Run(ctx context.Context, c *Command, to *IO) error {
 
 // StreamsUpdate is `klive ctl streams update`.
 type StreamsUpdate struct {
-	ID          string            `arg:"" help:"Id of the stream."`
-	DisplayName *string           `name:"name" help:"A name for people."`
-	Partner     *int32            `help:"Kaltura partner of the stream; 0: none."`
-	Label       map[string]string `help:"A label, as often as needed; they replace all there were." placeholder:"KEY=VALUE"`
-	Etag        string            `help:"Change only if this is still the stream's etag."`
+	ID            string            `arg:"" help:"Id of the stream."`
+	DisplayName   *string           `name:"name" help:"A name for people."`
+	Partner       *int32            `help:"Kaltura partner of the stream; 0: none."`
+	Label         map[string]string `help:"A label, as often as needed; they replace all there were." placeholder:"KEY=VALUE"`
+	SRTPassphrase *string           `name:"srt-passphrase" help:"Passphrase that SRT encoders of the stream must have from their next connection on, 10 to 79 bytes; empty (--srt-passphrase=): none of its own." placeholder:"PASSPHRASE"`
+	Etag          string            `help:"Change only if this is still the stream's etag."`
 }
 
 // Run changes the fields that were given and prints the stream.
@@ -211,8 +223,12 @@ func (s *StreamsUpdate) Run(ctx context.Context, c *Command, to *IO) error {
 	if s.Label != nil {
 		mask.Paths = append(mask.Paths, "labels")
 	}
+	if s.SRTPassphrase != nil {
+		wish.SrtPassphrase = s.SRTPassphrase
+		mask.Paths = append(mask.Paths, "srt_passphrase")
+	}
 	if len(mask.Paths) == 0 {
-		return badUsage("there is nothing to change: give --name, --partner or --label")
+		return badUsage("there is nothing to change: give --name, --partner, --label or --srt-passphrase")
 	}
 	return c.call(ctx, func(ctx context.Context, conn *client) error {
 		p, err := klivev1.NewStreamServiceClient(conn).UpdateStream(ctx, &klivev1.UpdateStreamRequest{Stream: wish, UpdateMask: mask})
@@ -319,6 +335,7 @@ func (s *StreamsAddresses) Run(ctx context.Context, c *Command, to *IO) error {
 			if a.GetServer() != "" {
 				pairs = append(pairs, "  Server", a.GetServer(), "  Stream key", a.GetStreamKey())
 			}
+			pairs = append(pairs, "  Passphrase", a.GetPassphrase())
 		}
 		pairs = append(pairs, "Player", book.GetPlayerUrl(), "HLS", book.GetPlaylistUrl())
 		return details(to.Out, pairs...)

@@ -88,6 +88,16 @@ func (s *Server) admissible(ctx context.Context, call *wire.Call) (ingest.SRTAdd
 	if err != nil {
 		return a, err
 	}
+	if call.Encrypted() {
+		// To derive a key takes a millisecond of a core, on purpose: whoever sends
+		// us many wrong passphrases gets one core at most.
+		select {
+		case s.deriving <- struct{}{}:
+			defer func() { <-s.deriving }()
+		case <-ctx.Done():
+			return a, errDraining()
+		}
+	}
 	return a, s.unlock(call, passphrase)
 }
 

@@ -71,12 +71,13 @@ type Options struct {
 
 // Server is the door. It implements ingest.Server.
 type Server struct {
-	o       Options
-	log     *slog.Logger
-	stats   *Stats
-	places  *ingest.Admission
-	refused *refusals
-	opening chan struct{} // a slot for each connection that asks the gate
+	o        Options
+	log      *slog.Logger
+	stats    *Stats
+	places   *ingest.Admission
+	refused  *refusals
+	opening  chan struct{} // a slot for each connection that asks the gate
+	deriving chan struct{} // the slot of who derives a key
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]struct{}
@@ -101,10 +102,11 @@ func New(o Options) *Server {
 	}
 	return &Server{
 		o: o, log: o.Log, stats: o.Stats,
-		places:  ingest.NewAdmission(o.MaxConnections, o.MaxWaiting),
-		refused: newRefusals(),
-		opening: make(chan struct{}, o.MaxOpening),
-		conns:   make(map[*conn]struct{}),
+		places:   ingest.NewAdmission(o.MaxConnections, o.MaxWaiting),
+		refused:  newRefusals(),
+		opening:  make(chan struct{}, o.MaxOpening),
+		deriving: make(chan struct{}, 1),
+		conns:    make(map[*conn]struct{}),
 	}
 }
 

@@ -107,13 +107,21 @@ func (a *Authority) partner(ctx context.Context, r ingest.Request, key book.Key)
 	if string(e.ID) != r.Stream || e.Partner <= 0 {
 		return 0, errNoEntry
 	}
+	a.notePartner(e)
+	return int(e.Partner), nil
+}
+
+// notePartner remembers whose an entry is.
+func (a *Authority) notePartner(e client.Entry) {
+	if e.Partner <= 0 {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.partners) >= maxPartners {
 		clear(a.partners) // asked for again when needed
 	}
-	a.partners[r.Stream] = int(e.Partner)
-	return int(e.Partner), nil
+	a.partners[string(e.ID)] = int(e.Partner)
 }
 
 // granted writes a new grant: the publisher is let in only when it is on the
@@ -131,6 +139,8 @@ func (a *Authority) granted(ctx context.Context, r ingest.Request, key book.Key,
 		g.Partner = a.o.Partner
 	}
 	g.Accept(r.Token)
+	p := a.passes.find(r.Stream)
+	g.Plain = p.have && p.text == ""
 	g.Profile = a.profileFor(ctx, g)
 	if err := a.o.Book.Put(ctx, g); err != nil {
 		return book.Grant{}, err

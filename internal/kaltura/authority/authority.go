@@ -17,6 +17,9 @@
 // What the backend refused is answered from memory for a while, to the same
 // token of the same entry from the same network only: neither another token
 // from there nor anybody elsewhere is held up by it; see memory.
+//
+// The passphrase that an SRT encoder needs before it can show a token is
+// fetched with the same care, and remembered for a minute; see Passphrase.
 package authority
 
 import (
@@ -35,6 +38,7 @@ import (
 	"github.com/klive-media/klive/internal/kaltura/book"
 	"github.com/klive-media/klive/internal/kaltura/client"
 	"github.com/klive-media/klive/internal/kaltura/profile"
+	"github.com/klive-media/klive/internal/run"
 	"github.com/klive-media/klive/internal/stream"
 )
 
@@ -81,7 +85,10 @@ type Authority struct {
 	log    *slog.Logger
 	desk   *desk
 	memory *memory
-	counts counts
+	passes *passes
+	// fetches are the calls that nobody may be waiting for any more.
+	fetches *run.Group
+	counts  counts
 
 	mu       sync.Mutex     // guards partners
 	partners map[string]int // of entries that were asked for without one
@@ -99,7 +106,10 @@ func New(o Options) *Authority {
 	}
 	var salt [32]byte
 	_, _ = rand.Read(salt[:]) // never fails
-	return &Authority{o: o, log: o.Logger, desk: newDesk(), memory: newMemory(salt), partners: make(map[string]int)}
+	return &Authority{
+		o: o, log: o.Logger, desk: newDesk(), memory: newMemory(salt), passes: newPasses(), fetches: run.New(context.Background()),
+		partners: make(map[string]int),
+	}
 }
 
 // Authenticate implements stream.Authority. It lets in from the book whom a
@@ -108,6 +118,7 @@ func New(o Options) *Authority {
 // and has everybody else authenticated, which registers the entry here.
 func (a *Authority) Authenticate(ctx context.Context, r ingest.Request) (stream.Grant, error) {
 	key := book.Key{Entry: r.Stream, Index: r.ServerIndex}
+	a.settle(r)
 	if err := a.check(r, key); err != nil {
 		return stream.Grant{}, err
 	}

@@ -100,12 +100,12 @@ func managed(what string) error {
 }
 
 // Create implements stream.Entries; it refuses.
-func (entries) Create(context.Context, stream.Entry, string) (stream.Entry, string, error) {
-	return stream.Entry{}, "", managed("create a live entry")
+func (entries) Create(context.Context, stream.Entry, stream.Secrets) (stream.Entry, stream.Secrets, error) {
+	return stream.Entry{}, stream.Secrets{}, managed("create a live entry")
 }
 
 // Update implements stream.Entries; it refuses.
-func (entries) Update(context.Context, stream.Entry, uint64) (stream.Entry, error) {
+func (entries) Update(context.Context, stream.Entry, *string, uint64) (stream.Entry, error) {
 	return stream.Entry{}, managed("change the live entry")
 }
 
@@ -113,11 +113,11 @@ func (entries) Update(context.Context, stream.Entry, uint64) (stream.Entry, erro
 func (entries) Delete(context.Context, string, uint64) error { return managed("delete the live entry") }
 
 // RotateToken implements stream.Entries; it refuses.
-func (entries) RotateToken(context.Context, string) (stream.Entry, string, error) {
-	return stream.Entry{}, "", managed("regenerate the stream token of the live entry")
+func (entries) RotateToken(context.Context, string) (stream.Entry, stream.Secrets, error) {
+	return stream.Entry{}, stream.Secrets{}, managed("regenerate the stream token of the live entry")
 }
 
-// Token implements stream.Entries; it refuses: this server keeps no token.
-func (entries) Token(context.Context, string) (string, error) {
-	return "", managed("read the broadcast addresses of the live entry")
+// Secrets implements stream.Entries; it refuses: this server keeps no token.
+func (entries) Secrets(context.Context, string) (stream.Secrets, error) {
+	return stream.Secrets{}, managed("read the broadcast addresses of the live entry")
 }

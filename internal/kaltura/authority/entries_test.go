@@ -117,11 +117,11 @@ func TestEntriesAreListedWhileSomebodyMayWatch(t *testing.T) {
 func TestEntriesAreChangedInTheBackend(t *testing.T) {
 	list := newBench(t, newBackend(t, nil), nil).Entries()
 	var errs [5]error
-	_, _, errs[0] = list.Create(t.Context(), stream.Entry{ID: entry}, "")
-	_, errs[1] = list.Update(t.Context(), stream.Entry{ID: entry}, 0)
+	_, _, errs[0] = list.Create(t.Context(), stream.Entry{ID: entry}, stream.Secrets{})
+	_, errs[1] = list.Update(t.Context(), stream.Entry{ID: entry}, nil, 0)
 	errs[2] = list.Delete(t.Context(), entry, 0)
 	_, _, errs[3] = list.RotateToken(t.Context(), entry)
-	_, errs[4] = list.Token(t.Context(), entry)
+	_, errs[4] = list.Secrets(t.Context(), entry)
 	for _, err := range errs {
 		require.Equal(t, fault.ManagedByKaltura, fault.ReasonOf(err))
 		require.Equal(t, fault.FailedPrecondition, fault.From(err).Code)

@@ -33,6 +33,7 @@ func (a *Authority) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			_ = a.fetches.Stop(errStopped) // none of them fails
 			a.markSeen(context.WithoutCancel(ctx))
 			return nil
 		case <-seen.C:
@@ -40,6 +41,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-care.C:
 			a.reload(ctx)
 			a.prune(ctx)
+			a.passes.prune(time.Now(), a.inUse)
 		}
 	}
 }

@@ -41,6 +41,9 @@ type Grant struct {
 	Partner int    `json:"partner"`
 	// Snapshot is the entry as the backend answered last.
 	Snapshot client.Entry `json:"snapshot"`
+	// Plain says that the entry had no SRT passphrase when it was looked at
+	// last; false is not known. The passphrase itself is kept nowhere.
+	Plain bool `json:"plain,omitempty"`
 	// Profile is zero when it could not be loaded.
 	Profile profile.Profile `json:"profile,omitzero"`
 	// Tokens are the accepted ones, oldest first, at most MaxTokens.

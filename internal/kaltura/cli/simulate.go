@@ -39,6 +39,7 @@ type SimulateCommand struct {
 	Entry     []string `help:"Id of a live entry; may be repeated." default:"0_simulate" placeholder:"ID"`
 	Entries   int      `help:"Make so many more entries, for load." default:"0" placeholder:"N"`
 	Token     string   `help:"Token of the entries; else a random one." placeholder:"TEXT"`
+	SRTPass   string   `name:"srt-passphrase" help:"SRT passphrase of the entries, 10 to 79 bytes; else they have none." placeholder:"TEXT"`
 	Profile   string   `help:"Conversion profile of the entries: ${enum}." enum:"passthrough,transcode,hd" default:"passthrough"`
 	Record    string   `help:"Recording of the entries: ${enum}." enum:"off,appended,per-session" default:"off"`
 	Preview   bool     `help:"Entries begin in preview: only who may preview sees them until they go live."`
@@ -116,6 +117,9 @@ func (s *SimulateCommand) Validate() error {
 	if s.Entries < 0 || s.Entries > maxEntries {
 		return fmt.Errorf("--entries is between 0 and %d", maxEntries)
 	}
+	if s.SRTPass != "" && (len(s.SRTPass) < 10 || len(s.SRTPass) > 79) {
+		return errors.New("--srt-passphrase has 10 to 79 bytes")
+	}
 	for _, id := range s.Entry {
 		if !entryID.MatchString(id) {
 			return fmt.Errorf("--entry %q is no entry id: it is 0_ or 1_ and eight letters, digits or underscores", id)
@@ -148,7 +152,7 @@ func (s *SimulateCommand) options() kalturatest.Options {
 		ids = append(ids, fmt.Sprintf("0_load%04d", i))
 	}
 	for _, id := range ids {
-		o.Entries = append(o.Entries, kalturatest.Entry{ID: id, Partner: s.Partner, Token: ks.Secret(s.Token), Profile: profileIDs[s.Profile],
+		o.Entries = append(o.Entries, kalturatest.Entry{ID: id, Partner: s.Partner, Token: ks.Secret(s.Token), SRTPassphrase: ks.Secret(s.SRTPass), Profile: profileIDs[s.Profile],
 			Record: recordings[s.Record], DVR: s.DVR > 0, DVRWindow: s.DVR,
 			ExplicitLive: s.Preview})
 	}

@@ -57,7 +57,7 @@ func start(t *testing.T, args ...string) (printed string, stop func() error) {
 
 func TestWhatIsPrintedWorks(t *testing.T) {
 	printed, stop := start(t, "--entries", "5", "--profile", "hd", "--record", "per-session", "--dvr", "60", "--hostname", "ms1",
-		"--directory", t.TempDir(), "--shared-directory", t.TempDir(), "--ecdn", "--legacy")
+		"--directory", t.TempDir(), "--shared-directory", t.TempDir(), "--ecdn", "--legacy", "--srt-passphrase", "mySrtPassphrase1")
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(printed)
 	secret := regexp.MustCompile(`admin secret +(\w+)`).FindStringSubmatch(printed)[1]
 	token := regexp.MustCompile(`e=0_simulate&i=0&t=(\w+)`).FindStringSubmatch(printed)[1]
@@ -78,6 +78,7 @@ func TestWhatIsPrintedWorks(t *testing.T) {
 	answer := call("liveStream", "authenticate", url.Values{"ks": {session}, "entryId": {"0_simulate"}, "token": {token}, "hostname": {"ms1"}, "mediaServerIndex": {"0"}})
 	require.Contains(t, answer, `"dvrWindow":60`)
 	require.Contains(t, answer, `"recordStatus":2`)
+	require.Contains(t, answer, `"srtPass":"mySrtPassphrase1"`)
 	require.NoError(t, stop())
 }
 
@@ -87,6 +88,7 @@ func TestWrongFlagsSaySo(t *testing.T) {
 		"--partner is a positive": {"--partner", "0"},
 		"--quota is at least":     {"--quota", "0"},
 		"--entries is between":    {"--entries", "100000"},
+		"--srt-passphrase has 10": {"--srt-passphrase", "ninechars"},
 	} {
 		_, err := parse(t, io.Discard, args...)
 		require.ErrorContains(t, err, want)

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"strconv"
+
+	"github.com/klive-media/klive/internal/kaltura/ks"
 )
 
 // Status is the state of a registration in the backend's numbers.
@@ -78,6 +80,19 @@ func (c *Client) VerifyToken(ctx context.Context, partner int, entry, token stri
 // partners: so the partner of an entry is found.
 func (c *Client) GetEntry(ctx context.Context, partner int, id string) (e Entry, err error) {
 	return e, c.Do(ctx, Call{Service: "liveStream", Action: "get", Partner: partner, Idempotent: true, Params: Params{"entryId": id}}, &e)
+}
+
+// GetPassphrase is GetEntry with the SRT passphrase of the entry, "" when it
+// has none. It stands beside the entry and not in it, because entries are kept
+// on the disk.
+func (c *Client) GetPassphrase(ctx context.Context, partner int, id string) (e Entry, passphrase ks.Secret, err error) {
+	var out struct {
+		Entry
+
+		SRTPass Text `json:"srtPass"`
+	}
+	err = c.Do(ctx, Call{Service: "liveStream", Action: "get", Partner: partner, Idempotent: true, Params: Params{"entryId": id}}, &out)
+	return out.Entry, ks.Secret(out.SRTPass), err
 }
 
 // PollEntry is GetEntry, aside, for those who ask again in a moment anyway.

@@ -130,7 +130,8 @@ func (c *call) findOnAir() (*entry, error) {
 }
 
 // show renders an entry as a media server sees it: the token and the push
-// targets need rights that it has not, so they are missing.
+// targets need rights that it has not, so they are missing. The SRT passphrase
+// needs none.
 func (c *call) show(e *entry) object {
 	ids, bitrates := "", []any{}
 	for _, a := range profileByID(e.Profile).assets {
@@ -155,11 +156,14 @@ func (c *call) show(e *entry) object {
 		"objectType": "KalturaLiveStreamEntry", "id": e.ID, "partnerId": e.Partner, "name": e.Name, "status": "2", "type": "7",
 		"sourceType": e.SourceType, "adminTags": e.AdminTags, "conversionProfileId": e.Profile, "flavorParamsIds": ids,
 		"dvrStatus": boolInt(e.DVR), "dvrWindow": e.DVRWindow, "recordStatus": int(e.Record), "recordedEntryId": nil,
-		"redirectEntryId": nil, "lastElapsedRecordingTime": e.lastElapsedMS, "msDuration": e.lengthMS, "duration": e.lengthMS / 1000,
+		"redirectEntryId": nil, "srtPass": nil, "lastElapsedRecordingTime": e.lastElapsedMS, "msDuration": e.lengthMS, "duration": e.lengthMS / 1000,
 		"segmentDuration": e.SegmentLength, "explicitLive": boolInt(e.ExplicitLive), "viewMode": e.viewMode, "recordingStatus": recording,
 		"pushPublishEnabled": boolInt(e.PushPublish), "streamName": e.ID + "_%i", "bitrates": bitrates, "primaryServerNodeId": e.primaryNode,
 		"firstBroadcast": e.first, "lastBroadcast": e.last, "lastBroadcastEndTime": e.lastEnd, "currentBroadcastStartTime": e.currentStart,
 		"liveStatus": c.liveStatus(e.ID), "capabilities": "", "createdAt": e.created.Unix(), "updatedAt": c.now.Unix(),
+	}
+	if e.SRTPassphrase != "" {
+		o["srtPass"] = e.SRTPassphrase.Reveal()
 	}
 	if e.recordedID != "" {
 		o["recordedEntryId"] = e.recordedID

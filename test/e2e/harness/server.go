@@ -39,8 +39,8 @@ type Options struct {
 
 // Server is bin/klive on free ports of 127.0.0.1. The ports stay the same across restarts.
 type Server struct {
-	RTMP, Media, GRPC, Control string // host:port
-	Dir                        string
+	RTMP, SRT, Media, GRPC, Control string // host:port
+	Dir                             string
 
 	options Options
 	config  string
@@ -72,11 +72,11 @@ func launch(ctx context.Context, o Options) (*Server, error) {
 		}
 		o.Binary = binary
 	}
-	ports, err := freePorts(4)
+	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{RTMP: cmp.Or(o.RTMP, ports[0]), Media: cmp.Or(o.Media, ports[1]), GRPC: ports[2], Control: ports[3], Dir: o.Dir, options: o,
+	s := &Server{RTMP: cmp.Or(o.RTMP, ports[0]), Media: cmp.Or(o.Media, ports[1]), GRPC: ports[2], Control: ports[3], SRT: ports[4], Dir: o.Dir, options: o,
 		config: filepath.Join(o.Dir, "klive.yaml"), token: o.Token}
 	text := fmt.Sprintf("data_dir: %s\n%s\n", filepath.Join(o.Dir, "data"), o.Config)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
@@ -89,7 +89,7 @@ func launch(ctx context.Context, o Options) (*Server, error) {
 func (s *Server) Relaunch(ctx context.Context) error {
 	cmd := exec.Command(s.options.Binary, "serve", "--config", s.config)
 	cmd.Dir = s.Dir
-	cmd.Env = append(environment(), "KLIVE_RTMP_LISTEN="+s.RTMP, "KLIVE_MEDIA_HTTP_LISTEN="+s.Media,
+	cmd.Env = append(environment(), "KLIVE_RTMP_LISTEN="+s.RTMP, "KLIVE_SRT_LISTEN="+s.SRT, "KLIVE_MEDIA_HTTP_LISTEN="+s.Media,
 		"KLIVE_CONTROL_GRPC_LISTEN="+s.GRPC, "KLIVE_CONTROL_HTTP_LISTEN="+s.Control)
 	cmd.Env = append(cmd.Env, s.options.Env...)
 	p, err := StartProcess(cmd, filepath.Join(s.Dir, "klive.log"))
