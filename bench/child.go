@@ -37,7 +37,11 @@ func (b *bench) startChild(role string, task any) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, role, string(text))
+	return b.startProgram(exec.Command(self, role, string(text)), role)
+}
+
+// startProgram starts a program that behaves like a child.
+func (b *bench) startProgram(cmd *exec.Cmd, name string) (*child, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -48,7 +52,7 @@ func (b *bench) startChild(role string, task any) (*child, error) {
 	}
 	defer w.Close()
 	cmd.Stdout = w
-	p, err := harness.StartProcess(cmd, filepath.Join(b.dir, fmt.Sprintf("%s-%d.log", role, children.Add(1))))
+	p, err := harness.StartProcess(cmd, filepath.Join(b.dir, fmt.Sprintf("%s-%d.log", name, children.Add(1))))
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -37,6 +37,7 @@ var scenarios = []scenario{
 	{"blocking", 4 * time.Minute, blockingReloads},
 	{"delivery", 4 * time.Minute, delivery},
 	{"ingest", 12 * time.Minute, ingestion},
+	{"srt", 12 * time.Minute, srtIngestion},
 	{"packages", 4 * time.Minute, packages},
 }
 
@@ -83,6 +84,9 @@ var roles = map[string]func(args []string) error{
 	"sink":      sinkRole,
 	"door":      doorRole,
 	"nethttp":   nethttpRole,
+
+	"srtpublisher": srtPublisherRole,
+	"srtdoor":      srtDoorRole,
 }
 
 func run() (err error) {
