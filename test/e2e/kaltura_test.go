@@ -47,6 +47,7 @@ func TestKaltura(t *testing.T) {
 		{"ecdn", func(t *testing.T) { kalturaStory(t, "--ecdn") }},
 		{"takeover", kalturaTakeover},
 		{"refusals", kalturaRefusals},
+		{"srt", kalturaSRT},
 		{"blocked on air", kalturaBlockedOnAir},
 		{"bitrates and control", kalturaBitrates},
 		{"preview", kalturaPreview},

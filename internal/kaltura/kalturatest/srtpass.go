@@ -13,10 +13,10 @@ import (
 // srtKey is the backend's default live_security_key.
 const srtKey = "klive"
 
-// sealPassphrase is the form of an SRT passphrase that stands in a stream id
+// SealPassphrase is the form of an SRT passphrase that stands in a stream id
 // (ep=) and that authenticate takes as a token: AES-256-CBC under the key
 // padded with zeros, with a zero vector, in base64url without padding.
-func sealPassphrase(passphrase ks.Secret) string {
+func SealPassphrase(passphrase ks.Secret) string {
 	key := make([]byte, 32)
 	copy(key, srtKey)
 	block, err := aes.NewCipher(key) // 32 bytes: cannot fail
@@ -35,5 +35,5 @@ func sealPassphrase(passphrase ks.Secret) string {
 // the sealed SRT passphrase.
 func (e *Entry) lets(token string) bool {
 	same := func(want string) bool { return subtle.ConstantTimeCompare([]byte(token), []byte(want)) == 1 }
-	return e.Token != "" && same(e.Token.Reveal()) || e.SRTPassphrase != "" && same(sealPassphrase(e.SRTPassphrase))
+	return e.Token != "" && same(e.Token.Reveal()) || e.SRTPassphrase != "" && same(SealPassphrase(e.SRTPassphrase))
 }

@@ -91,7 +91,11 @@ func outputFile(dir, program string) string {
 // Publish starts ffmpeg, which encodes the picture in real time and sends it to the address; its output goes to a file
 // below dir.
 func Publish(dir, address string, p Picture) (*Encoder, error) {
-	cmd := exec.Command("ffmpeg", append(p.args(), "-f", "flv", address)...)
+	format := "flv"
+	if strings.HasPrefix(address, "srt:") {
+		format = "mpegts"
+	}
+	cmd := exec.Command("ffmpeg", append(p.args(), "-f", format, address)...)
 	process, err := StartProcess(cmd, outputFile(dir, "ffmpeg"))
 	if err != nil {
 		return nil, err
