@@ -63,8 +63,8 @@ type Witness interface {
 	Refused(r Request, err error)
 }
 
-// Publication is one publisher's way to write. Announce and Write are called
-// from one goroutine; Close from any, once or more.
+// Publication is one publisher's way to write. Announce, Write and Close are
+// called by one goroutine at a time, Close once or more; Done and Cause by any.
 type Publication interface {
 	// Announce declares the tracks; the first one puts the stream on air. It is
 	// called again when a track comes late or changes. It does not wait: a door

@@ -32,6 +32,7 @@ type buffer struct {
 	// disorder is how long packets are overtaken on the way, in nanoseconds: so
 	// long nobody is told that one is missing. 0 where packets come in order.
 	disorder int64
+	passed   int // given up since the packet that was taken last
 
 	dropped, mended, late, twice, full uint64
 }
@@ -119,6 +120,7 @@ func (b *buffer) skipTo(s uint32) bool {
 	}
 	n := uint64(ahead(s, b.end)) //nolint:gosec // ahead
 	b.dropped += n
+	b.passed += int(n) //nolint:gosec // below 2^24
 	b.first, b.next, b.end = s, s, s
 	return true
 }
@@ -229,13 +231,17 @@ func appendRange(report []uint32, first, last uint32) []uint32 {
 	return append(report, controlFlag|first, last)
 }
 
-// take moves packets that are in order to dst, and owns them no more.
+// take moves packets that are in order to dst, and owns them no more. Each tells
+// how many were given up before it.
 func (b *buffer) take(dst []*packet) (n int) {
 	for n < len(dst) && b.first != b.next {
 		at := b.slot(b.first)
 		if at.p != nil {
+			at.p.missing, b.passed = b.passed, 0
 			dst[n] = at.p
 			n++
+		} else {
+			b.passed++
 		}
 		*at = slot{}
 		b.first = advance(b.first, 1)

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,10 +32,14 @@ type Call struct {
 	keys   keyring
 	unlock *unlocker
 
-	mu       sync.Mutex // guards the fields below
-	answer   []byte     // nil: not answered
-	answered int64
-	conn     *Conn // nil: not accepted
+	answer atomic.Pointer[answer] // nil: not yet
+}
+
+// answer is what a caller was told.
+type answer struct {
+	text []byte
+	at   int64
+	conn *Conn // nil: he was turned away
 }
 
 var (
@@ -100,25 +104,21 @@ func (c *Call) Unlock(passphrase string) error {
 // Reject turns the caller away with a code, which reaches him as it is. It
 // does nothing when he has an answer, and reports whether it did.
 func (c *Call) Reject(code int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.answer != nil {
+	kind := handshakeFailure + uint32(code) //nolint:gosec // a code
+	a := &answer{
+		text: c.reply(kind, c.hello.socket, 0).append(c.head(), c.key.remote.Addr()),
+		at:   c.l.now(),
+	}
+	if !c.answer.CompareAndSwap(nil, a) {
 		return false
 	}
-	c.answered = c.l.now()
-	c.answer = c.reply(handshakeFailure+uint32(code), c.hello.socket, 0).append(c.head(), c.key.remote.Addr()) //nolint:gosec // a code
-	c.l.send(c.answer, c.key.remote)
+	c.l.send(a.text, c.key.remote)
 	return true
 }
 
 // Accept lets the caller in, after Unlock where he encrypts. The connection
 // is his who calls first.
 func (c *Call) Accept() (*Conn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.answer != nil {
-		return nil, errAnswered
-	}
 	now := c.l.now()
 	x := &c.extensions
 	n := &Conn{
@@ -141,7 +141,10 @@ func (c *Call) Accept() (*Conn, error) {
 	if c.unlock != nil {
 		b = appendExtension(b, extKMResponse, x.keyMaterial)
 	}
-	c.answer, c.answered, c.conn = b, now, n
+	if !c.answer.CompareAndSwap(nil, &answer{text: b, at: now, conn: n}) {
+		c.l.drop(n)
+		return nil, errAnswered
+	}
 	c.l.send(b, c.key.remote)
 	return n, nil
 }
@@ -169,11 +172,8 @@ func (l *Listener) conclude(h handshake, p *packet, from netip.AddrPort) {
 	known := l.calls[key]
 	l.mu.RUnlock()
 	if known != nil { // he says it until he has an answer
-		known.mu.Lock()
-		answer := known.answer
-		known.mu.Unlock()
-		if answer != nil {
-			l.send(answer, from)
+		if a := known.answer.Load(); a != nil {
+			l.send(a.text, from)
 		}
 		return
 	}
@@ -220,15 +220,14 @@ func (c *Call) read(b []byte) int {
 
 // over reports whether nobody will ask for the answer again.
 func (c *Call) over(now int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	a := c.answer.Load()
 	switch {
-	case c.answer == nil:
+	case a == nil:
 		return false
-	case c.conn != nil:
-		return c.conn.gone.Load()
+	case a.conn != nil:
+		return a.conn.gone.Load()
 	}
-	return now-c.answered >= int64(rejectionKept)
+	return now-a.at >= int64(rejectionKept)
 }
 
 // admit gives a connection its socket id and makes it known.
@@ -246,4 +245,11 @@ func (l *Listener) admit(c *Conn) error {
 	l.conns[c.id] = c
 	l.stirLocked()
 	return nil
+}
+
+// drop forgets a connection that nobody was told of.
+func (l *Listener) drop(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c.id)
 }

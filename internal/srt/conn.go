@@ -60,7 +60,13 @@ type Conn struct {
 	unlock *unlocker // nil: not encrypted
 	batch  [takeAtOnce]*packet
 	taken  []*packet // of batch, not read yet
+	before int       // packets missing before the message that was read last
+	unread int       // the same before the one that is read next
 }
+
+// Missing is how many packets were given up, or could not be decrypted, right
+// before the message that Read returned last; for the goroutine that reads.
+func (c *Conn) Missing() int { return c.before }
 
 // Remote is the peer's address.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
@@ -82,10 +88,13 @@ func (c *Conn) Read(b []byte) (int, error) {
 			p := c.taken[0]
 			c.taken = c.taken[1:]
 			n := c.open(b, p)
+			c.unread += p.missing
 			p.free()
 			if n > 0 {
+				c.before, c.unread = c.unread, 0
 				return n, nil
 			}
+			c.unread++
 		}
 		c.mu.Lock()
 		if c.closed {

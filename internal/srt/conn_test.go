@@ -66,7 +66,9 @@ func TestHolesAreMended(t *testing.T) {
 	again[4] |= 1 << 2
 	r.write(again)
 	require.Equal(t, "two", hearText(t, c))
+	require.Zero(t, c.Missing())
 	require.Equal(t, "four", hearText(t, c), "three is given up after the latency")
+	require.Equal(t, 1, c.Missing())
 	st := c.Stats()
 	require.EqualValues(t, 1, st.Dropped)
 	require.EqualValues(t, 1, st.Retransmitted)

@@ -97,9 +97,10 @@ func (c control) append(b []byte) []byte {
 // packet is a datagram in a buffer of the pool. Data packets stay in it until
 // they are read.
 type packet struct {
-	n   int   // bytes of the datagram
-	at  int64 // when it arrived, in nanoseconds of the listener's clock
-	buf [mtu]byte
+	n       int   // bytes of the datagram
+	at      int64 // when it arrived, in nanoseconds of the listener's clock
+	missing int   // packets that were given up right before it
+	buf     [mtu]byte
 }
 
 func (p *packet) bytes() []byte       { return p.buf[:p.n] }

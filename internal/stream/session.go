@@ -123,6 +123,8 @@ func (s *session) Close(cause error) {
 	s.reg.leave(s, cause, time.Now())
 	s.reg.mu.Unlock()
 	s.dismiss(fault.New(fault.Unpublished, "the publication is closed"))
+	// It is shown for a while yet, and must not hold its last packets for that.
+	s.slab, s.early, s.bindings = media.PacketSlab{}, nil, nil
 }
 
 // idleCause is why a silent session is dismissed.

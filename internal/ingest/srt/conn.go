@@ -153,6 +153,9 @@ func (c *conn) feed(ctx context.Context, pub ingest.Publication, r ingest.Reques
 		now = time.Now()
 		c.lastRead.Store(now.UnixNano())
 		c.count(n)
+		if m := c.sock.Missing(); m > 0 {
+			d.Missing(m * wire.MaxMessage / ts.PacketSize)
+		}
 		if err := f.write(d, buf[:n], now); err != nil {
 			return c.why(ctx, pub, err)
 		}

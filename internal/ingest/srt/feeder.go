@@ -1,6 +1,7 @@
 package srt
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -18,7 +19,9 @@ const (
 
 // feeder brings what a demuxer finds to a publication: it announces the tracks
 // when the program's are complete, or ingest.AnnounceWait after the first, and
-// holds packets back until then. The first picture, the first sound and all
+// holds packets back until each of them has one, or ingest.AnnounceWait longer:
+// a transport stream carries sound later than the picture that goes with it,
+// and the earliest packet has to be the first. The first picture, the first sound and all
 // data are the connection's own; further tracks go their way. It belongs to
 // one goroutine.
 type feeder struct {
@@ -30,7 +33,8 @@ type feeder struct {
 	complete  bool
 	own       []*media.Track // as they were announced; a part of tracks
 	main      [media.Data]mainTrack
-	announced bool
+	announced time.Time // zero: not yet
+	flowing   bool      // nothing is held back any more
 	firstAt   time.Time // when the first picture or sound was known
 
 	held      []media.Packet
@@ -57,10 +61,15 @@ func (f *feeder) write(d *ts.Demuxer, b []byte, now time.Time) error {
 	if err := d.Write(b, now); err != nil {
 		return err
 	}
-	if f.announced || !f.ready() {
+	switch {
+	case f.flowing:
 		return nil
+	case !f.announced.IsZero():
+		return f.begin(f.now.Sub(f.announced) >= ingest.AnnounceWait)
+	case f.ready():
+		return f.announce()
 	}
-	return f.announce()
+	return nil
 }
 
 // end lets go what is unfinished or held back only because more could come.
@@ -71,10 +80,15 @@ func (f *feeder) end(d *ts.Demuxer) error {
 	if err := d.Finish(); err != nil {
 		return err
 	}
-	if f.announced || !playable(f.tracks) {
+	if f.announced.IsZero() && playable(f.tracks) {
+		if err := f.announce(); err != nil {
+			return err
+		}
+	}
+	if f.announced.IsZero() || f.flowing {
 		return nil
 	}
-	return f.announce()
+	return f.begin(true)
 }
 
 // Tracks implements ts.Sink.
@@ -83,7 +97,7 @@ func (f *feeder) Tracks(tracks []*media.Track, complete bool) error {
 	if f.firstAt.IsZero() && playable(tracks) {
 		f.firstAt = f.now
 	}
-	if f.announced && playable(tracks) || !f.announced && f.ready() {
+	if !f.announced.IsZero() && playable(tracks) || f.announced.IsZero() && f.ready() {
 		return f.announce()
 	}
 	return nil
@@ -99,21 +113,42 @@ func (f *feeder) ready() bool {
 	if !playable(f.tracks) {
 		return false
 	}
-	return f.complete || f.now.Sub(f.firstAt) >= ingest.AnnounceWait || len(f.held) >= maxHeld || f.heldBytes >= maxHeldBytes
+	return f.complete || f.now.Sub(f.firstAt) >= ingest.AnnounceWait || f.full()
 }
 
-// announce declares the connection's own tracks and lets go what was held
-// back.
+// full reports whether no more can be held back.
+func (f *feeder) full() bool { return len(f.held) >= maxHeld || f.heldBytes >= maxHeldBytes }
+
+// announce declares the connection's own tracks.
 func (f *feeder) announce() error {
 	own := f.chooseOwn()
-	if !f.announced || !slices.Equal(own, f.own) {
+	if f.announced.IsZero() || !slices.Equal(own, f.own) {
 		if err := f.pub.Announce(own); err != nil {
 			return err
 		}
 	}
-	f.own, f.announced = own, true
+	f.own = own
+	if f.announced.IsZero() {
+		f.announced = f.now
+	}
+	if f.flowing {
+		return nil
+	}
+	return f.begin(f.full())
+}
+
+// begin lets go what was held back, in order of time, when each of the
+// connection's own pictures and sounds is among it, or anyway.
+func (f *feeder) begin(anyway bool) error {
+	for _, t := range f.own {
+		there := func(p media.Packet) bool { return p.Track == t }
+		if !anyway && t.Kind != media.Data && !slices.ContainsFunc(f.held, there) {
+			return nil
+		}
+	}
 	held := f.held
-	f.held, f.heldBytes = nil, 0
+	f.held, f.heldBytes, f.flowing = nil, 0, true
+	slices.SortStableFunc(held, func(a, b media.Packet) int { return cmp.Compare(a.DTS, b.DTS) })
 	for _, p := range held {
 		if err := f.pass(p); err != nil {
 			return err
@@ -140,21 +175,31 @@ func (f *feeder) chooseOwn() (own []*media.Track) {
 
 // Packet implements ts.Sink.
 func (f *feeder) Packet(p media.Packet) error {
-	if f.announced {
+	if f.flowing {
 		return f.pass(p)
 	}
-	if len(f.held) >= maxHeld || f.heldBytes+len(p.Payload) > maxHeldBytes {
-		if !f.ready() {
+	if f.full() {
+		if f.announced.IsZero() && !f.ready() {
 			return nil // data without media: nobody will see it
 		}
-		if err := f.announce(); err != nil {
-			return err
+		if f.announced.IsZero() {
+			if err := f.announce(); err != nil {
+				return err
+			}
+		}
+		if !f.flowing { // announce began it
+			if err := f.begin(true); err != nil {
+				return err
+			}
 		}
 		return f.pass(p)
 	}
 	f.held = append(f.held, p)
 	f.heldBytes += len(p.Payload)
-	return nil
+	if f.announced.IsZero() {
+		return nil
+	}
+	return f.begin(false)
 }
 
 // pass writes a packet. One that was held back may be of a track that changed

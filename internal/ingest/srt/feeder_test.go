@@ -42,8 +42,28 @@ func TestAnnouncedWhenComplete(t *testing.T) {
 	require.Empty(t, p.announced, "the picture is promised")
 	require.NoError(t, f.Tracks([]*media.Track{picture, sound}, true))
 	require.Equal(t, [][]*media.Track{{picture, sound}}, p.announced)
-	require.Len(t, p.packets, 1, "what was held back")
+	require.Empty(t, p.packets, "there is no picture yet")
+	require.NoError(t, f.Packet(packet(sound, 2)))
 	require.NoError(t, f.Packet(packet(picture, 1)))
+	require.NoError(t, f.Packet(packet(picture, 3)))
+	var order []time.Duration
+	for _, q := range p.packets {
+		order = append(order, q.DTS)
+	}
+	require.Equal(t, []time.Duration{0, 1, 2, 3}, order)
+}
+
+// A track that sends nothing does not keep the others off the air.
+func TestATrackWithoutPackets(t *testing.T) {
+	p, now := newPublication(), time.Now()
+	f := newTestFeeder(p, now)
+	require.NoError(t, f.Tracks([]*media.Track{picture, sound}, true))
+	require.NoError(t, f.Packet(packet(sound, 0)))
+	at(t, f, now.Add(ingest.AnnounceWait-1))
+	require.Empty(t, p.packets)
+	at(t, f, now.Add(ingest.AnnounceWait))
+	require.Len(t, p.packets, 1)
+	require.NoError(t, f.Packet(packet(sound, 1)))
 	require.Len(t, p.packets, 2)
 }
 

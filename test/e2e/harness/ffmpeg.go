@@ -91,16 +91,20 @@ func outputFile(dir, program string) string {
 // Publish starts ffmpeg, which encodes the picture in real time and sends it to the address; its output goes to a file
 // below dir.
 func Publish(dir, address string, p Picture) (*Encoder, error) {
-	format := "flv"
-	if strings.HasPrefix(address, "srt:") {
-		format = "mpegts"
-	}
-	cmd := exec.Command("ffmpeg", append(p.args(), "-f", format, address)...)
+	cmd := exec.Command("ffmpeg", append(p.args(), "-f", container(address), address)...)
 	process, err := StartProcess(cmd, outputFile(dir, "ffmpeg"))
 	if err != nil {
 		return nil, err
 	}
 	return &Encoder{process}, nil
+}
+
+// container is what carries media to an address.
+func container(address string) string {
+	if strings.HasPrefix(address, "srt:") {
+		return "mpegts"
+	}
+	return "flv"
 }
 
 // Freeze stops the encoder in its tracks: its connection stays open and nothing is sent.
@@ -138,7 +142,7 @@ func Run(timeout time.Duration, name string, args ...string) (stdout, stderr str
 // PublishClock publishes a picture that carries the clock (package stamp) with a beep every second, encoded as an
 // encoder at low latency does, with a key frame every keys pictures.
 func PublishClock(dir, address string, keys int) (*Encoder, error) {
-	return publishClock(dir, keys, "-f", "flv", address)
+	return publishClock(dir, keys, "-f", container(address), address)
 }
 
 func publishClock(dir string, keys int, output ...string) (*Encoder, error) {

@@ -35,7 +35,9 @@ type Follower struct {
 	done     map[string]bool        // URIs that were downloaded and checked
 	whole    map[uint64]*gathering
 	hint     string
-	decode   decodeEdge
+	// The discontinuity number at the playlist's end where hint was.
+	hintBreak uint64
+	decode    decodeEdge
 }
 
 // decodeEdge is where the decode time of the row stands.
@@ -198,12 +200,22 @@ func (f *Follower) download(ctx context.Context, p *Playlist, arrived time.Time)
 	// A server that was killed keeps its promises to viewers but for this one: its URIs hold an id of the run, and what
 	// it hinted at while nobody published may become a gap.
 	gap := len(p.Segments) > 0 && p.Segments[len(p.Segments)-1].Gap
-	sameRun := path.Dir(f.hint) == path.Dir(p.Hint) && !gap
+	// Nor can it be kept when media was lost instead, which is a discontinuity.
+	sameRun := path.Dir(f.hint) == path.Dir(p.Hint) && !gap && newest(p) == f.hintBreak
 	if f.hint != "" && f.hint != p.Hint && !f.done[f.resolve(f.hint)] && !p.Ended && sameRun {
 		f.Findings.add("the preload hint %s never became a part", f.hint)
 	}
-	f.hint = p.Hint
+	f.hint, f.hintBreak = p.Hint, newest(p)
 	return nil
+}
+
+// newest is the discontinuity number at the end of a playlist.
+func newest(p *Playlist) uint64 {
+	all := p.All()
+	if len(all) == 0 {
+		return p.DiscontinuitySequence
+	}
+	return all[len(all)-1].Discontinuity
 }
 
 // fetch downloads one part, or the whole segment when index is -1.

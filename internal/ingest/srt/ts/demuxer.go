@@ -43,6 +43,7 @@ type Stats struct {
 	Corrupt          uint64 // packets and units dropped because they cannot be read
 	Scrambled        uint64 // packets dropped because they are scrambled
 	Waiting          uint64 // units dropped because their configuration has not come yet
+	Undecodable      uint64 // pictures dropped because they need one that was lost
 }
 
 var (
@@ -57,10 +58,14 @@ type route struct {
 	pid     uint16
 	counter uint8
 	counted bool     // counter is set
+	suspect bool     // the counter may have come round where packets are missing
 	table   sections // where stream has no PES
 	onTable func(b []byte) error
 	stream  *stream
 }
+
+// counts is how far continuity counters count.
+const counts = 16
 
 // Demuxer turns the bytes of a transport stream into tracks and packets. It
 // carries the first program. It belongs to one goroutine. Apart from the
@@ -120,6 +125,21 @@ func (d *Demuxer) Write(b []byte, now time.Time) error {
 	}
 	d.rest = append(d.rest[:0], b...)
 	return nil
+}
+
+// Missing tells that so many transport packets are missing before what is
+// written next. What the continuity counters show by themselves it does not
+// have to be told; but they only count to sixteen.
+func (d *Demuxer) Missing(packets int) {
+	if packets > 0 {
+		d.rest = d.rest[:0] // the rest of it does not come
+	}
+	if packets < counts {
+		return
+	}
+	for _, r := range d.routes {
+		r.suspect = true
+	}
 }
 
 // resync is how many bytes to pass over: up to the next sync byte behind the
@@ -194,15 +214,15 @@ func (d *Demuxer) packet(b []byte) error {
 // up by one with each packet that has a payload, and a packet may be sent
 // twice.
 func (d *Demuxer) count(r *route, p *packet) (repeated bool) {
-	before, counted := r.counter, r.counted
-	r.counter, r.counted = p.counter, true
+	before, counted, suspect := r.counter, r.counted, r.suspect
+	r.counter, r.counted, r.suspect = p.counter, true, false
 	switch {
-	case !counted, p.counter == (before+1)&0x0f:
+	case !counted, p.counter == (before+1)%counts && !suspect:
 		return false
 	case p.discontinuity: // the sender says so: nothing is missing, but nothing goes on either
 		r.lose(false)
 		return false
-	case p.counter == before:
+	case p.counter == before && !suspect:
 		return true
 	}
 	d.stats.ContinuityErrors++

@@ -146,6 +146,71 @@ func TestLoss(t *testing.T) {
 	}
 }
 
+// TestPicturesBehindALoss: those that need what was lost are left out, up to the
+// next key frame, or for so long that none seems to come.
+func TestPicturesBehindALoss(t *testing.T) {
+	for about, c := range map[string]struct {
+		key   int64 // the picture that is a key frame, beside the first
+		first int64 // that is passed on behind the loss
+	}{"key frame": {10, 10}, "none": {1000, 4 + 50}} {
+		t.Run(about, func(t *testing.T) {
+			m := newMux()
+			m.tables()
+			for i := range int64(60) {
+				units := []string{delimiter, reference}
+				if i == 0 || i == c.key {
+					units = []string{delimiter, spsSmall, ppsSmall, idr}
+				}
+				m.video(i*9000, i*9000, units...)
+				m.audio(i*9000, "aac")
+			}
+			l := packetsOf(m.take())
+			i := ofPID(l, videoPID, 3)
+			r, stats := demux(t, slices.Concat(slices.Delete(l, i, i+1)...), 1316)
+			video := r.of(media.Video)
+			require.Len(t, r.of(media.Audio), 60, "sound goes on")
+			require.Len(t, video, 2+60-int(c.first), "it is not known whether the picture before the loss is whole")
+			back := video[2]
+			require.Equal(t, time.Duration(c.first-1)*100*time.Millisecond, back.DTS-video[1].DTS)
+			require.True(t, back.Flags.Has(media.Discontinuity))
+			require.EqualValues(t, c.first-4, stats.Undecodable)
+			require.EqualValues(t, 1, stats.ContinuityErrors)
+		})
+	}
+}
+
+// TestCountersThatComeRound: sixteen lost packets of a track show only in what
+// the carrier knows.
+func TestCountersThatComeRound(t *testing.T) {
+	for _, told := range []int{0, 15, 16} {
+		m := newMux()
+		m.tables()
+		for i := range int64(40) {
+			m.video(i*3600, i*3600, delimiter, spsSmall, ppsSmall, idr)
+			m.audio(i*3600, "aac")
+		}
+		l := packetsOf(m.take())
+		from, to := ofPID(l, audioPID, 4), ofPID(l, audioPID, 20)
+		r := new(recorder)
+		d := New(Options{Sink: r, Slab: new(media.Slab), Start: time.Now()})
+		require.NoError(t, d.Write(slices.Concat(l[:from]...), time.Now()))
+		d.Missing(told)
+		require.NoError(t, d.Write(slices.Concat(l[to:]...), time.Now()))
+		require.NoError(t, d.Finish())
+		marked := 0
+		for _, p := range r.packets {
+			if p.Flags.Has(media.Discontinuity) {
+				marked++
+			}
+		}
+		want := 0
+		if told >= 16 {
+			want = 2
+		}
+		require.Equal(t, want, marked, told)
+	}
+}
+
 func TestResync(t *testing.T) {
 	m := newMux()
 	m.seconds(0, 2)
@@ -412,7 +477,7 @@ func TestBounds(t *testing.T) {
 	m.tables()
 	m.video(0, 0, spsSmall, ppsSmall, idr)
 	m.video(0, 0, idr+strings.Repeat("x", maxVideoPES))
-	m.video(3600, 3600, reference)
+	m.video(3600, 3600, idr)
 	r, stats := demux(t, m.take(), 1316)
 	require.Len(t, r.of(media.Video), 2)
 	require.NotZero(t, stats.Corrupt)

@@ -36,7 +36,14 @@ type stream struct {
 	track         *media.Track // nil until its configuration came
 	discontinuity bool         // data was lost before the next packet
 	newConfig     bool         // the next packet is the first of a changed track
+	blind         bool         // pictures are left out since
+	blindSince    time.Duration
 }
+
+// maxBlind is how long pictures are left out behind a loss while no key frame
+// comes: a stream that has none, but refreshes its pictures piece by piece, has
+// to be seen again.
+const maxBlind = 5 * time.Second
 
 func newStream(d *Demuxer, e *elementary) *stream {
 	s := &stream{d: d, pid: e.pid, format: e.format, language: e.language}
@@ -168,6 +175,10 @@ func (s *stream) lose() {
 // write completes a packet and passes it on. The payload is kept.
 func (s *stream) write(p media.Packet) error {
 	p.Track, p.Captured = s.track, s.d.now
+	if s.undecodable(&p) {
+		s.d.stats.Undecodable++
+		return nil
+	}
 	if s.discontinuity {
 		p.Flags |= media.Discontinuity
 		s.discontinuity = false
@@ -177,6 +188,21 @@ func (s *stream) write(p media.Packet) error {
 		s.newConfig = false
 	}
 	return s.d.sink.Packet(p)
+}
+
+// undecodable reports whether a picture needs another that was lost: one that
+// stands behind a loss and before the next key frame. Players would show it
+// broken, or not go on at all behind a discontinuity that does not begin with a
+// key frame.
+func (s *stream) undecodable(p *media.Packet) bool {
+	switch {
+	case !s.discontinuity || s.track.Kind != media.Video || p.Flags.Has(media.Key):
+		s.blind = false
+		return false
+	case !s.blind:
+		s.blind, s.blindSince = true, p.DTS
+	}
+	return p.DTS-s.blindSince < maxBlind
 }
 
 // copied is a copy of b from the demuxer's slab.
