@@ -160,6 +160,46 @@ func TestDiscontinuityCutsBothRowsOnce(t *testing.T) {
 	}
 }
 
+// TestSoundIsBackBeforeThePicture: after a loss pictures begin again with a key
+// frame only; no row's segment gets longer than it may.
+func TestSoundIsBackBeforeThePicture(t *testing.T) {
+	for _, c := range []struct{ back, lag time.Duration }{
+		{11250 * time.Millisecond, 100 * time.Millisecond},
+		{11250 * time.Millisecond, 400 * time.Millisecond},
+		{11250 * time.Millisecond, 700 * time.Millisecond},
+		{11250 * time.Millisecond, 900 * time.Millisecond}, // the picture is there first
+		{10800 * time.Millisecond, 100 * time.Millisecond},
+		{11900 * time.Millisecond, 100 * time.Millisecond},
+	} {
+		st := openStore(t, Options{Window: time.Hour})
+		w := watch(t, st)
+		lost := map[media.Kind]bool{}
+		src := script{fps: 30, gop: 2 * time.Second, length: 30 * time.Second, audioLag: c.lag, edit: func(p *media.Packet) bool {
+			kind := p.Track.Kind
+			missing := p.DTS >= 9*time.Second && p.DTS < c.back
+			missing = missing || kind == media.Video && lost[kind] && !p.Flags.Has(media.Key)
+			if !missing && lost[kind] {
+				p.Flags |= media.Discontinuity
+			}
+			lost[kind] = missing
+			return !missing
+		}}.source()
+		cutAll(t, st, w, src).End()
+		require.EqualValues(t, 1, w.last[videoRow].Closed[len(w.last[videoRow].Closed)-1].Discontinuity)
+		for _, row := range []RowID{videoRow, audioRow} {
+			for _, x := range w.last[row].Closed {
+				t.Logf("%v %d: %v+%v break %d", row.Kind, x.Number, x.Start, x.Duration, x.Discontinuity)
+				parts := time.Duration(0)
+				for _, p := range x.Parts {
+					parts += p.Duration
+				}
+				require.Less(t, x.Duration, 4500*time.Millisecond)
+				require.InDelta(t, parts, x.Duration, float64(2*time.Millisecond), "%v segment %d", row.Kind, x.Number)
+			}
+		}
+	}
+}
+
 func TestPictureThatStopsLeavesGaps(t *testing.T) {
 	st := openStore(t, Options{Window: time.Hour})
 	w := watch(t, st)

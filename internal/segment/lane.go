@@ -218,6 +218,10 @@ func (l *lane) start(s *sample) {
 		l.newInit(s.packet.Track)
 	}
 	l.track = s.packet.Track
+	if l.cur.broken && l.cur.number == l.k.last.number {
+		// Sound is back before the picture: the segment is as long as its longest row.
+		l.k.since = min(l.k.since, s.at)
+	}
 	l.seg = Segment{
 		Number: l.cur.number, Discontinuity: l.cur.disc, Start: s.at,
 		Independent: l.id.Kind == media.Audio || s.packet.Flags.Has(media.Key),
