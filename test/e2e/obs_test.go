@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,21 +84,9 @@ ChannelSetup=Stereo
   ]}`)
 }
 
-// OBS publishes with the address that the server hands out.
-func TestOBSPublishes(t *testing.T) {
-	s := harness.Start(t, catalog)
-	addresses, err := klivev1.NewStreamServiceClient(s.Dial(t)).GetPublishAddresses(t.Context(), &klivev1.GetPublishAddressesRequest{Name: "streams/lobby"})
-	require.NoError(t, err)
-	var server, key string
-	for _, a := range addresses.GetAddresses() {
-		if a.GetProtocol() == "rtmp" && server == "" {
-			server, key = a.GetServer(), a.GetStreamKey()
-		}
-	}
-	require.NotEmpty(t, server, "no RTMP address among %v", addresses)
-	server = loopback(t, server, s.RTMP)
-	t.Logf("OBS: server %s, stream key %s", server, key)
-
+// startOBS starts OBS, which streams to an address at once, until the test's end.
+func startOBS(t *testing.T, server, key string) *harness.Process {
+	t.Helper()
 	home := t.TempDir()
 	profile(t, home, server, key)
 	runtime := filepath.Join(home, "run")
@@ -114,6 +103,25 @@ func TestOBSPublishes(t *testing.T) {
 			t.Logf("OBS says:\n%s", obs.Tail(6000))
 		}
 	})
+	return obs
+}
+
+// OBS publishes with the address that the server hands out.
+func TestOBSPublishes(t *testing.T) {
+	s := harness.Start(t, catalog)
+	addresses, err := klivev1.NewStreamServiceClient(s.Dial(t)).GetPublishAddresses(t.Context(), &klivev1.GetPublishAddressesRequest{Name: "streams/lobby"})
+	require.NoError(t, err)
+	var server, key string
+	for _, a := range addresses.GetAddresses() {
+		if a.GetProtocol() == "rtmp" && server == "" {
+			server, key = a.GetServer(), a.GetStreamKey()
+		}
+	}
+	require.NotEmpty(t, server, "no RTMP address among %v", addresses)
+	server = loopback(t, server, s.RTMP)
+	t.Logf("OBS: server %s, stream key %s", server, key)
+
+	startOBS(t, server, key)
 	s.AwaitState(t, "lobby", klivev1.BroadcastState_BROADCAST_STATE_PLAYABLE, 90*time.Second)
 	session := s.Sessions(t, "lobby")[0]
 	t.Logf("encoder %q, tracks %v", session.GetUserAgent(), session.GetTracks())
@@ -122,6 +130,56 @@ func TestOBSPublishes(t *testing.T) {
 	f := followFor(t, video, 8*time.Second)
 	require.Empty(t, f.Findings.List())
 	checkPictures(t, f)
+}
+
+// OBS publishes over SRT, encrypted, with the address that the server hands out; it is refused with a wrong
+// passphrase, and says so.
+func TestOBSPublishesOverSRT(t *testing.T) {
+	s := harness.Start(t, catalog+"\nsrt: { passphrase: correct-horse-battery }\n")
+	book, err := klivev1.NewStreamServiceClient(s.Dial(t)).GetPublishAddresses(t.Context(), &klivev1.GetPublishAddressesRequest{Name: "streams/lobby"})
+	require.NoError(t, err)
+	var address string
+	for _, a := range book.GetAddresses() {
+		if a.GetProtocol() == "srt" && address == "" {
+			address = a.GetUrl()
+		}
+	}
+	_, query, ok := strings.Cut(address, "?")
+	require.True(t, ok, "no SRT address among %v", book)
+	address = "srt://" + s.SRT + "?" + query
+	t.Logf("OBS: server %s, no stream key", address)
+
+	wrong := startOBS(t, strings.Replace(address, "correct-horse", "wrong-horse", 1), "")
+	refused := eventsUntil(t, s, klivev1.EventType_EVENT_TYPE_PUBLISH_REFUSED)
+	require.Equal(t, "BAD_PASSPHRASE", refused[0].GetReason())
+	harness.Wait(t, 20*time.Second, "OBS says that it was refused", func() (bool, error) {
+		return contains(wrong.Output(), "Connection rejected, wrong password or invalid URL"), nil
+	})
+	wrong.KillGroup()
+
+	obs := startOBS(t, address, "")
+	s.AwaitState(t, "lobby", klivev1.BroadcastState_BROADCAST_STATE_PLAYABLE, 90*time.Second)
+	session := s.Sessions(t, "lobby")[0]
+	t.Logf("encoder %q, tracks %v", session.GetUserAgent(), session.GetTracks())
+	require.True(t, session.GetLink().GetEncrypted())
+	video, _ := rows(t, s, "lobby")
+	f := followFor(t, video, 8*time.Second)
+	require.Empty(t, f.Findings.List())
+	checkPictures(t, f)
+	obs.KillGroup() // a goodbye is ffmpeg's part: OBS has none when it is ended from outside
+	harness.Wait(t, 30*time.Second, "the server notices that OBS is gone", func() (bool, error) {
+		return s.Sessions(t, "lobby")[0].GetReason() == "CONNECTION_LOST", nil
+	})
+}
+
+// eventsUntil waits for events of a type.
+func eventsUntil(t *testing.T, s *harness.Server, kind klivev1.EventType) (list []*klivev1.Event) {
+	t.Helper()
+	harness.Wait(t, 90*time.Second, kind.String(), func() (bool, error) {
+		list = eventsOf(t, s, kind)
+		return len(list) > 0, nil
+	})
+	return list
 }
 
 // checkPictures checks that about 30 pictures a second came.
