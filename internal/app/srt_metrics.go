@@ -38,12 +38,13 @@ func (s *Server) collectSRT(stats *srt.Stats, port *wire.Stats) {
 	counter("srt_bad_cookies_total", "SRT handshakes whose sender may be forged.", port.BadCookies.Load)
 	counter("srt_rejected_handshakes_total", "SRT callers turned away because of what they ask of the protocol, or because too many came.", port.Rejected.Load)
 	counter("srt_unsent_datagrams_total", "Answers on the SRT port that the system did not take.", port.Unsent.Load)
+	counter("srt_read_errors_total", "Times that the system could not give datagrams of the SRT port.", port.Unread.Load)
 	refused := observe.Desc("srt_refused_total", "SRT callers turned away.", observe.LabelReason)
 	labels := []observe.Label{observe.LabelStream, observe.LabelIndex, observe.LabelRendition}
 	rtt := observe.Desc("srt_rtt_seconds", "Round trip to the encoder of an ingest.", labels...)
 	latency := observe.Desc("srt_latency_seconds", "How long missing packets of an ingest are waited for.", labels...)
 	rate := observe.Desc("srt_receive_bits_per_second", "What is received of an ingest.", labels...)
-	buffer := observe.Desc("srt_buffer_seconds", "Media received of an ingest and held back.", labels...)
+	buffer := observe.Desc("srt_buffer_seconds", "Media received of an ingest and held back behind missing packets.", labels...)
 	bandwidth := observe.Desc("srt_bandwidth_bits_per_second", "What the way from the encoder of an ingest is estimated to carry.", labels...)
 	s.register(&collector{[]*prometheus.Desc{refused, rtt, latency, rate, buffer, bandwidth}, func(ch chan<- prometheus.Metric) {
 		byReason(ch, refused, stats.Refused())

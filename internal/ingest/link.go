@@ -7,13 +7,13 @@ import "sync/atomic"
 // protocol does not tell.
 type Link struct {
 	RTT       atomic.Int64 // nanoseconds
-	Latency   atomic.Int64 // nanoseconds that packets are held back to mend losses, as negotiated
-	Buffered  atomic.Int64 // nanoseconds of media received and held back
+	Latency   atomic.Int64 // nanoseconds that missing packets are waited for, as negotiated
+	Buffered  atomic.Int64 // nanoseconds of media received and held back behind a hole
 	Rate      atomic.Int64 // bit/s received now
 	Bandwidth atomic.Int64 // bit/s the way is estimated to carry
 
 	Packets       atomic.Uint64 // received, those sent again included
-	Lost          atomic.Uint64 // missing when the next one came
+	Lost          atomic.Uint64 // did not come by themselves
 	Retransmitted atomic.Uint64 // of the lost: sent again and received
 	Dropped       atomic.Uint64 // of the lost: given up, too late to be played
 	Undecrypted   atomic.Uint64 // received but not readable

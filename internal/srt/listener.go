@@ -50,6 +50,7 @@ type Stats struct {
 	Inductions atomic.Uint64 // first messages of callers
 	Rejected   atomic.Uint64 // callers the listener itself turned away
 	Unsent     atomic.Uint64 // datagrams that the system did not take
+	Unread     atomic.Uint64 // times that the system could not give datagrams
 }
 
 // Listener is a bound UDP port. Serve answers callers; until then, and when
@@ -121,9 +122,7 @@ func (l *Listener) Serve(ctx context.Context) error {
 	defer stop()
 	err := errors.Join(
 		g.Go("srt receive", func(context.Context) error {
-			if err := l.receive(); !errors.Is(err, net.ErrClosed) {
-				return err
-			}
+			l.receive()
 			return nil
 		}),
 		g.Go("srt tick", l.tick),

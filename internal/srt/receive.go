@@ -2,7 +2,9 @@ package srt
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,14 +15,19 @@ import (
 const gather = time.Millisecond
 
 // receive takes datagrams until the socket is closed.
-func (l *Listener) receive() error {
+func (l *Listener) receive() {
 	in := newInbox()
 	out := newOutbox()
 	var touched []*Conn
 	for {
 		n, err := l.socket.read(in, l)
-		if err != nil {
-			return err
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // such as no memory: the next one may be read
+			l.stats.Unread.Add(1)
+			time.Sleep(tickEvery)
+			continue
 		}
 		for i := range n {
 			if c := l.dispatch(in, i, out); c != nil && !slices.Contains(touched, c) {

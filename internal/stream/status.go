@@ -93,13 +93,13 @@ type SessionStatus struct {
 // ingest.Link.
 type LinkStatus struct {
 	RTT       time.Duration
-	Latency   time.Duration // that packets are held back to mend losses, as negotiated
-	Buffered  time.Duration // media received and held back
+	Latency   time.Duration // that missing packets are waited for, as negotiated
+	Buffered  time.Duration // media received and held back behind a hole
 	Rate      int64         // bit/s received
 	Bandwidth int64         // bit/s the way is estimated to carry
 
 	Packets         uint64 // received, those sent again included
-	Lost            uint64 // missing when the next one came
+	Lost            uint64 // did not come by themselves: the sum of the next two
 	Retransmitted   uint64 // of the lost: sent again and received
 	Dropped         uint64 // of the lost: given up, too late to be played
 	Undecrypted     uint64 // received but not readable

@@ -346,9 +346,9 @@ type Link struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The round trip between the publisher and the server.
 	Rtt *durationpb.Duration `protobuf:"bytes,1,opt,name=rtt,proto3" json:"rtt,omitempty"`
-	// How long packets are held back to mend losses, as both sides agreed.
+	// How long missing packets are waited for, as both sides agreed.
 	Latency *durationpb.Duration `protobuf:"bytes,2,opt,name=latency,proto3" json:"latency,omitempty"`
-	// Media received and held back now.
+	// Media received and held back now, behind packets that are missing.
 	Buffered *durationpb.Duration `protobuf:"bytes,3,opt,name=buffered,proto3" json:"buffered,omitempty"`
 	// The bit rate received now, protocol overhead included, in bit/s.
 	ReceiveBitrate int64 `protobuf:"varint,4,opt,name=receive_bitrate,json=receiveBitrate,proto3" json:"receive_bitrate,omitempty"`
@@ -356,7 +356,7 @@ type Link struct {
 	Bandwidth int64 `protobuf:"varint,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
 	// Packets received, those sent again included.
 	PacketCount int64 `protobuf:"varint,6,opt,name=packet_count,json=packetCount,proto3" json:"packet_count,omitempty"`
-	// Packets that were missing when the next one came.
+	// Packets that did not come by themselves: the sum of the next two.
 	LostPacketCount int64 `protobuf:"varint,7,opt,name=lost_packet_count,json=lostPacketCount,proto3" json:"lost_packet_count,omitempty"`
 	// Packets received that the publisher had sent again.
 	RetransmittedPacketCount int64 `protobuf:"varint,8,opt,name=retransmitted_packet_count,json=retransmittedPacketCount,proto3" json:"retransmitted_packet_count,omitempty"`
