@@ -50,7 +50,7 @@ func realMain(args []string, out, errOut io.Writer) int {
 	var cli commandLine
 	exited := -1
 	parser, err := kong.New(&cli, kong.Name("klive"),
-		kong.Description("A live media server: RTMP in, LL-HLS out, controlled over gRPC and REST."),
+		kong.Description("A live media server: RTMP and SRT in, LL-HLS out, controlled over gRPC and REST."),
 		kong.Writers(out, errOut), kong.UsageOnError(), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		return fail(errOut, err)

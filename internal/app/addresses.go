@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 
@@ -103,6 +104,17 @@ func machineName() string {
 	return "localhost"
 }
 
+// srtForFFmpeg is how ffmpeg is told in a shell to publish by SRT. It does not
+// decode a passphrase in a URL, so that one with other characters than a URL
+// always leaves alone is an option.
+func (a *addresses) srtForFFmpeg(e stream.Entry, token string) string {
+	passphrase, secrets := a.cfg.SRT.Passphrase.Reveal(), stream.Secrets{Token: token}
+	if url.QueryEscape(passphrase) == passphrase {
+		return `"` + a.srt(e, secrets, passphrase, 0).URL + `"`
+	}
+	return "-passphrase '" + strings.ReplaceAll(passphrase, "'", `'\''`) + `' "` + a.srt(e, secrets, "", 0).URL + `"`
+}
+
 // ctlFlags are what `klive ctl` must be told to reach this server. The shell
 // it is typed in may find another configuration than this server's.
 func (a *addresses) ctlFlags() string {
@@ -148,7 +160,6 @@ func (s *Server) announce(ctx context.Context) error {
 		scheme = "rtmps"
 	}
 	paste := a.rtmp(scheme, e, token, 0)
-	srt := a.srt(e, stream.Secrets{Token: token}, s.cfg.SRT.Passphrase.Reveal(), 0)
 	media := a.mediaURL()
 	program := "bin/klive"
 	if len(os.Args) > 0 {
@@ -165,13 +176,13 @@ This is the first start: a stream named %q was made. Its stream key is a secret.
              Server      %s
              Stream Key  %s
   ffmpeg   ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv "%s"
-  SRT      ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f mpegts "%s"
+  SRT      ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f mpegts %s
   Watch    %s/live/%s/
   Control  %s://%s/   or   %s ctl%s streams list
 
   See the addresses again with: %s ctl%s streams addresses %s
 
-`, e.ID, paste.Server, paste.Key, paste.URL, srt.URL, media, e.ID, overview, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
+`, e.ID, paste.Server, paste.Key, paste.URL, a.srtForFFmpeg(e, token), media, e.ID, overview, localAddress(s.control.HTTPAddr()), program, flags, program, flags, e.ID)
 	if err != nil {
 		return fmt.Errorf("print the first addresses: %w", err)
 	}

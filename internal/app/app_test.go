@@ -79,6 +79,7 @@ func TestTheFirstStartPrintsAddressesOnce(t *testing.T) {
 	c := testConfig(t)
 	st := start(t, c)
 	require.Contains(t, st.output.String(), "Stream Key  live_1?t=")
+	require.Contains(t, st.output.String(), `-f mpegts "srt://`)
 	require.Contains(t, st.output.String(), " ctl --address "+st.control.GRPCAddr().String()+" streams addresses live")
 	_, token, ok := strings.Cut(st.output.String(), "live_1?t=")
 	require.True(t, ok)
@@ -112,6 +113,7 @@ func TestProbesAndMetrics(t *testing.T) {
 	for _, name := range []string{
 		"klive_rtmp_connections ", "klive_publications_total ", "klive_segments_total ", "klive_segment_memory_bytes ",
 		"klive_hls_waiting_requests ", "klive_media_http_viewers ", "klive_build_info",
+		"klive_srt_connections ", "klive_srt_lost_packets_total ", "klive_srt_datagrams_total ",
 	} {
 		require.Contains(t, body, "\n"+name)
 	}

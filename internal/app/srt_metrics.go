@@ -40,21 +40,35 @@ func (s *Server) collectSRT(stats *srt.Stats, port *wire.Stats) {
 	counter("srt_unsent_datagrams_total", "Answers on the SRT port that the system did not take.", port.Unsent.Load)
 	counter("srt_read_errors_total", "Times that the system could not give datagrams of the SRT port.", port.Unread.Load)
 	refused := observe.Desc("srt_refused_total", "SRT callers turned away.", observe.LabelReason)
+	s.register(&collector{[]*prometheus.Desc{refused}, func(ch chan<- prometheus.Metric) {
+		byReason(ch, refused, stats.Refused())
+	}})
+	s.collectLinks(stats.Links)
+}
+
+// collectLinks shows the network to each encoder that publishes by SRT.
+func (s *Server) collectLinks(links func() []srt.LinkInfo) {
 	labels := []observe.Label{observe.LabelStream, observe.LabelIndex, observe.LabelRendition}
 	rtt := observe.Desc("srt_rtt_seconds", "Round trip to the encoder of an ingest.", labels...)
 	latency := observe.Desc("srt_latency_seconds", "How long missing packets of an ingest are waited for.", labels...)
 	rate := observe.Desc("srt_receive_bits_per_second", "What is received of an ingest.", labels...)
 	buffer := observe.Desc("srt_buffer_seconds", "Media received of an ingest and held back behind missing packets.", labels...)
 	bandwidth := observe.Desc("srt_bandwidth_bits_per_second", "What the way from the encoder of an ingest is estimated to carry.", labels...)
-	s.register(&collector{[]*prometheus.Desc{refused, rtt, latency, rate, buffer, bandwidth}, func(ch chan<- prometheus.Metric) {
-		byReason(ch, refused, stats.Refused())
-		for _, l := range stats.Links() {
-			at := []string{l.Stream, strconv.Itoa(l.ServerIndex), strconv.Itoa(l.Index)}
-			emit(ch, rtt, prometheus.GaugeValue, time.Duration(l.Link.RTT.Load()).Seconds(), at...)
-			emit(ch, latency, prometheus.GaugeValue, time.Duration(l.Link.Latency.Load()).Seconds(), at...)
-			emit(ch, rate, prometheus.GaugeValue, float64(l.Link.Rate.Load()), at...)
-			emit(ch, buffer, prometheus.GaugeValue, time.Duration(l.Link.Buffered.Load()).Seconds(), at...)
-			emit(ch, bandwidth, prometheus.GaugeValue, float64(l.Link.Bandwidth.Load()), at...)
+	s.register(&collector{[]*prometheus.Desc{rtt, latency, rate, buffer, bandwidth}, func(ch chan<- prometheus.Metric) {
+		shown := make(map[[3]string]bool)
+		for _, l := range links() {
+			at := [3]string{l.Stream, strconv.Itoa(l.ServerIndex), strconv.Itoa(l.Index)}
+			// An encoder that is taken over may be here for a moment beside the new
+			// one, and two values of one name would fail the whole answer.
+			if shown[at] {
+				continue
+			}
+			shown[at] = true
+			emit(ch, rtt, prometheus.GaugeValue, time.Duration(l.Link.RTT.Load()).Seconds(), at[:]...)
+			emit(ch, latency, prometheus.GaugeValue, time.Duration(l.Link.Latency.Load()).Seconds(), at[:]...)
+			emit(ch, rate, prometheus.GaugeValue, float64(l.Link.Rate.Load()), at[:]...)
+			emit(ch, buffer, prometheus.GaugeValue, time.Duration(l.Link.Buffered.Load()).Seconds(), at[:]...)
+			emit(ch, bandwidth, prometheus.GaugeValue, float64(l.Link.Bandwidth.Load()), at[:]...)
 		}
 	}})
 }

@@ -23,6 +23,7 @@ const (
 // enter decides about a caller and answers him. An error says why he was
 // turned away, and that he knows it or will with his next try.
 func (c *conn) enter(ctx context.Context) (ingest.Publication, ingest.Request, error) {
+	came := time.Now() // what follows takes of one patience
 	a, err := c.s.admissible(ctx, c.call)
 	r := a.Request
 	r.Remote, r.Encoder, r.Counters = c.call.Remote(), c.call.Peer(), c.counters
@@ -36,7 +37,7 @@ func (c *conn) enter(ctx context.Context) (ingest.Publication, ingest.Request, e
 		return nil, r, c.refuse(err)
 	}
 	c.counters.Link.Encrypted.Store(c.call.Encrypted())
-	late := time.AfterFunc(answerWithin, c.letIn)
+	late := time.AfterFunc(answerWithin-time.Since(came), c.letIn)
 	pub, err := c.open(ctx, r)
 	late.Stop()
 	if err != nil {

@@ -66,7 +66,7 @@ func TestStatistics(t *testing.T) {
 	require.Eventually(t, func() bool { return link.Packets.Load() > 0 }, patience, 20*time.Millisecond, "they are taken each second")
 	require.Equal(t, 80*time.Millisecond, time.Duration(link.Latency.Load()), "the caller asks for more than the server")
 	require.NotZero(t, link.RTT.Load())
-	require.NotZero(t, d.stats.Packets.Load())
+	require.Eventually(t, func() bool { return d.stats.Packets.Load() > 0 }, patience, time.Millisecond, "the door counts them a moment later")
 }
 
 func TestEncryption(t *testing.T) {
@@ -250,6 +250,27 @@ func TestRefusalBehindTheHandshakeIsToldWithTheNextTry(t *testing.T) {
 	require.Empty(t, asked, "nobody was asked again")
 	d.call(t, srttest.Options{})
 	await(t, d.gate.opened, "publication: a wrong token locks nobody out")
+}
+
+// TestSlowPassphraseAndSlowGate: both take of the time that a caller waits.
+func TestSlowPassphraseAndSlowGate(t *testing.T) {
+	g := tokenGate()
+	release := make(chan struct{})
+	g.refuse = func(r ingest.Request) error {
+		<-release
+		return checkToken(r)
+	}
+	d := open(t, g, func(o *Options) {
+		o.Passphrase = func(ctx context.Context, _ ingest.Request) (string, error) {
+			<-ctx.Done() // as late as it may
+			return "", nil
+		}
+	})
+	c, err := d.dial(srttest.Options{})
+	close(release)
+	require.NoError(t, err, "he is let in before he gives up, three seconds after he came")
+	await(t, g.opened, "publication")
+	c.Close()
 }
 
 // untilGone writes until the other side has hung up.
