@@ -89,6 +89,12 @@ func startOBS(t *testing.T, server, key string) *harness.Process {
 	t.Helper()
 	home := t.TempDir()
 	profile(t, home, server, key)
+	return launchOBS(t, home)
+}
+
+// launchOBS starts OBS with the settings below home.
+func launchOBS(t *testing.T, home string) *harness.Process {
+	t.Helper()
 	runtime := filepath.Join(home, "run")
 	require.NoError(t, os.Mkdir(runtime, 0o700))
 	display := xvfb(t, home)

@@ -48,6 +48,7 @@ func (c *conn) enter(ctx context.Context) (ingest.Publication, ingest.Request, e
 		pub.Close(err)
 		return nil, r, refusedError{err}
 	}
+	c.counters.Link.Latency.Store(int64(c.sock.Latency()))
 	return pub, r, nil
 }
 
