@@ -42,14 +42,11 @@ func (openGate) Open(context.Context, ingest.Request) (ingest.Publication, error
 	return &logged{log: pipeline.NewLog(pipeline.Bounds{}, weigh), time: pipeline.NewNormalizer(pipeline.NormalizerOptions{})}, nil
 }
 
-// packetSlab is how many packets are allocated at once.
-const packetSlab = 64
-
 // logged writes a publication into a Log.
 type logged struct {
 	log  *pipeline.Log[media.Packet]
 	time *pipeline.Normalizer
-	slab []media.Packet
+	slab media.PacketSlab
 }
 
 func (l *logged) Announce([]*media.Track) error { return nil }
@@ -59,13 +56,7 @@ func (l *logged) Write(p media.Packet) error {
 		p.Captured = time.Now()
 	}
 	l.time.Map(&p)
-	if len(l.slab) == 0 {
-		l.slab = make([]media.Packet, packetSlab)
-	}
-	out := &l.slab[0]
-	l.slab = l.slab[1:]
-	*out = p
-	l.log.Append(out, p.Track.Kind == media.Video && p.Flags.Has(media.Key))
+	l.log.Append(l.slab.New(p), p.Track.Kind == media.Video && p.Flags.Has(media.Key))
 	return nil
 }
 

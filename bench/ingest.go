@@ -75,12 +75,13 @@ func percent(list []float64) []float64 {
 
 // ratios divides round by round.
 func ratios(list, by []float64) []float64 {
+	every := 1
 	if len(by) > len(list) { // took every other turn
-		by = []float64{by[0], by[2]}
+		every = 2
 	}
 	out := slices.Clone(list)
 	for i := range out {
-		out[i] /= by[i]
+		out[i] /= by[every*i]
 	}
 	return out
 }

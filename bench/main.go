@@ -87,6 +87,7 @@ var roles = map[string]func(args []string) error{
 
 	"srtpublisher": srtPublisherRole,
 	"srtdoor":      srtDoorRole,
+	"gosrt":        gosrtRole,
 }
 
 func run() (err error) {

@@ -3,7 +3,8 @@
 // Command srtgo only reads what comes over SRT through libsrt: the peer that the SRT door is measured beside. It needs
 // libsrt-openssl-dev and gcc, which nothing else does, hence the tag.
 //
-// It prints its port, and ends when its standard input does.
+// It prints its address, then each time that nobody is connected any more how many bytes it has read since the last time,
+// and ends when its standard input does.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 
 	"github.com/haivision/srtgo"
 )
@@ -48,18 +50,29 @@ func sink(port, passphrase string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	var open, read atomic.Int64
 	for {
 		s, _, err := l.Accept()
 		if err != nil {
 			continue // a caller that went away in the middle
 		}
+		open.Add(1)
 		go func() {
 			defer s.Close()
+			total := int64(0)
+			defer func() {
+				read.Add(total)
+				if open.Add(-1) == 0 {
+					fmt.Println(read.Swap(0))
+				}
+			}()
 			buf := make([]byte, 2048)
 			for {
-				if n, err := s.Read(buf); err != nil || n == 0 {
+				n, err := s.Read(buf)
+				if err != nil || n == 0 {
 					return
 				}
+				total += int64(n)
 			}
 		}()
 	}
